@@ -1,0 +1,559 @@
+"""The study as data: the shape and the invariants of `config.yaml`.
+
+Values live in `config.yaml`; this module holds types, checks and their explanations.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+NUMERICS = 1
+"""Raise when a change of code changes what a training computes: trained models are
+then trained again, and half-finished trainings start afresh."""
+
+ATTENTIONS = ("enc_self_attn", "dec_self_attn", "cross_attn")
+"""The three kinds of attention of an encoder-decoder Transformer."""
+
+PAD, UNK, BOS, EOS = 0, 1, 2, 3
+"""Ids of the special tokens in every vocabulary."""
+
+NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
+PAIR = r"^[a-z]{2,3}(_[A-Za-z]+)?-[a-z]{2,3}(_[A-Za-z]+)?$"
+Name = Annotated[str, Field(pattern=NAME)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class UserError(ValueError):
+    """A user's mistake: what is wrong, where, and what to do, in a sentence."""
+
+
+class Interrupted(Exception):
+    """A signal asked a job to stop; its state is saved, and it can go on later."""
+
+
+class ConfigError(UserError):
+    """Mistakes in the configuration, one a line."""
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def fingerprint(self) -> str:
+        """Hash of the resolved values; equal sections have equal fingerprints."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+S = TypeVar("S", bound=Section)
+
+
+# Sources of text ------------------------------------------------------------------
+
+
+class LocalFiles(Section):
+    """Files of the user: one a side (`{lang}` in the path) or one TSV; gz or plain."""
+
+    files: str
+    columns: tuple[int, int] = (0, 1)
+
+
+class Url(Section):
+    """A download: one file a side (`{lang}` in `url` or `member`) or one TSV."""
+
+    url: Annotated[
+        list[str], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)
+    ]
+    """Mirrors, tried in turn; a local path may stand among them."""
+    member: str | None = None
+    """The file inside a tar or zip archive; `outer.tgz::inner` for one in another. Of
+    `.xml` and `.sgm` the segments are read, of `.tags.` files not the metadata."""
+    sha256: dict[str, str] | str | None = None
+    """Of the downloaded file, by language where the URL has `{lang}`; without it the
+    first download is recorded in `downloads.lock` and later ones must match."""
+    columns: tuple[int, int] = (0, 1)
+
+
+class Mtdata(Section):
+    """A corpus known to the `mtdata` tool."""
+
+    mtdata: str
+
+
+class SacrebleuTestset(Section):
+    """A test set that sacreBLEU downloads, such as `wmt14/full`."""
+
+    sacrebleu: str
+
+
+class DebianPackages(Section):
+    """Text inside Debian packages, unpacked without root and without installing."""
+
+    debian: dict[str, list[str]]
+    """Packages by language; several are paired in order."""
+    extract: Literal["libreoffice", "mozilla"]
+    archive: dict[str, list[str]] = {}
+    """By language, URLs of the same packs where Debian's tools are missing."""
+    text_sha256: str | None = None
+    """Of the extracted text that the documented figures were measured on; a different
+    text is used with a warning."""
+
+
+class HoldOut(Section):
+    """A share of the training source's documents, chosen by a hash of their names."""
+
+    hold_out: Annotated[float, Field(gt=0, lt=0.5)]
+
+
+def _source_shorthand(value: Any) -> Any:
+    return {"files": value} if isinstance(value, str) else value
+
+
+SOURCES: dict[str, type[Section]] = {
+    "files": LocalFiles,
+    "url": Url,
+    "mtdata": Mtdata,
+    "sacrebleu": SacrebleuTestset,
+    "debian": DebianPackages,
+    "hold_out": HoldOut,
+}
+
+
+def _source(value: Any) -> Section:
+    """Build a source from its row; the key it holds says which kind it is."""
+    value = _source_shorthand(value)
+    if isinstance(value, Section):
+        return value
+    kinds = [key for key in SOURCES if isinstance(value, dict) and key in value]
+    if len(kinds) != 1:
+        raise ValueError(
+            f"a source names exactly one of {', '.join(SOURCES)}, or is a path"
+        )
+    return SOURCES[kinds[0]].model_validate(value)
+
+
+def _sources(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+AnySource = LocalFiles | Url | Mtdata | SacrebleuTestset | DebianPackages | HoldOut
+Source = Annotated[AnySource, BeforeValidator(_source)]
+Sources = Annotated[list[Source], BeforeValidator(_sources)]
+"""One source or a list of them, read one after the other."""
+
+
+class Pair(Section):
+    """Where the text of one language pair comes from."""
+
+    train: Sources
+    valid: Sources
+    test: Sources
+    more_tests: dict[Name, Sources] = {}
+    """Further test sets, scored like `test`."""
+    override: dict[str, Any] = {}
+    """Values that replace those of the sections below for this pair alone."""
+
+    @property
+    def testsets(self) -> dict[str, list[AnySource]]:
+        """Sources of each test set."""
+        return {"test": self.test, **self.more_tests}
+
+    @property
+    def splits(self) -> dict[str, list[AnySource]]:
+        """Sources of the training text, the validation set and each test set."""
+        return {"train": self.train, "valid": self.valid, **self.testsets}
+
+    @property
+    def hold_out(self) -> dict[str, float]:
+        """Shares of the training source's documents that make up other splits."""
+        return {
+            split: sources[0].hold_out
+            for split, sources in self.splits.items()
+            if isinstance(sources[0], HoldOut)
+        }
+
+    @model_validator(mode="after")
+    def _splits_have_sources(self) -> Pair:
+        for split, sources in self.splits.items():
+            held_out = [isinstance(source, HoldOut) for source in sources]
+            if any(held_out) and (split == "train" or len(sources) > 1):
+                raise ValueError(
+                    f"{split}: hold_out stands alone, for valid and test sets only"
+                )
+        if {"train", "valid", "test"} & set(self.more_tests):
+            raise ValueError("more_tests may not be called train, valid or test")
+        return self
+
+
+class Dataset(Section):
+    """A collection of language pairs from one kind of source."""
+
+    pairs: dict[Annotated[str, Field(pattern=PAIR)], Pair]
+    override: dict[str, Any] = {}
+    """Values that replace those of the sections below for this dataset."""
+
+
+# Stages ---------------------------------------------------------------------------
+
+
+class Clean(Section):
+    """Filters of training text; published test sets are normalised, never filtered."""
+
+    min_words: Annotated[int, Field(ge=1)]
+    max_words: Positive
+    max_ratio: Annotated[float, Field(ge=1)]
+    """Of the longer side to the shorter, in characters."""
+    deduplicate: bool
+    decontaminate: bool
+    """Drop training pairs of which either side stands in a validation or test set."""
+
+
+class Vocab(Section):
+    """SentencePiece segmentation."""
+
+    size: Positive
+    joint: bool
+    """One vocabulary for both languages."""
+    kind: Literal["bpe", "unigram"]
+
+
+class Model(Section):
+    """Architecture of a Transformer (Vaswani et al. 2017)."""
+
+    num_encoder_layers: Positive
+    num_decoder_layers: Positive
+    d_model: Positive
+    d_ff: Positive
+    num_heads: Positive
+    dropout: Fraction
+    norm: Literal["pre", "post"]
+    """Layer normalisation before or after each sub-layer."""
+    tie_embeddings: Literal["none", "decoder", "all"]
+    """Which of source embedding, target embedding and output projection are one."""
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Model:
+        if self.d_model % self.num_heads or self.d_model % 2:
+            raise ValueError(
+                f"d_model {self.d_model} must be even and a multiple of num_heads "
+                f"{self.num_heads}"
+            )
+        return self
+
+
+class Train(Section):
+    """Optimisation and validation."""
+
+    max_tokens: Positive
+    """Target tokens an update, padding included, over all GPUs."""
+    accumulate: Positive
+    """Micro-batches that share an update; `max_tokens` is split among them."""
+    max_steps: Positive
+    schedule: Literal["inverse_sqrt", "linear"]
+    learning_rate: Annotated[float, Field(gt=0)]
+    """The highest, reached after `warmup_steps`."""
+    warmup_steps: Annotated[int, Field(ge=0)]
+    betas: tuple[float, float]
+    weight_decay: Annotated[float, Field(ge=0)]
+    label_smoothing: Fraction
+    clip_norm: Annotated[float, Field(ge=0)]
+    """Longest gradient; 0 turns clipping off."""
+    valid_interval: Positive
+    """Updates between validations."""
+    valid_sentences: Positive
+    """The validation set is cut to so many sentences for greedy BLEU."""
+    save_interval: Positive
+    """Updates between saved states."""
+    patience: Annotated[int, Field(ge=0)]
+    """Validations without a better score before training stops; 0 never stops."""
+    select: Literal["bleu", "loss"]
+    """Which validation score chooses the best weights."""
+    average: Positive
+    """Mean of the weights of the best so many validations; 1 takes the best."""
+    precision: Literal["auto", "float32", "bfloat16"]
+    """`auto` is bfloat16 where the GPU has it, float32 elsewhere."""
+
+
+class Decode(Section):
+    """Search for translations."""
+
+    beam_size: Positive
+    length_penalty: Annotated[float, Field(ge=0)]
+    """Scores are log-probability / length ** length_penalty, the end token counted."""
+    max_tokens: Positive
+    """Source tokens times beam size, decoded together."""
+    max_length: Positive
+    """Longest translation in tokens."""
+    backend: Literal["ctranslate2", "torch"]
+    """An ensemble is always decoded by torch."""
+
+
+class Evaluate(Section):
+    """Scoring and measuring."""
+
+    baseline: str
+    """The system that the paired bootstrap compares every other with."""
+    bootstrap_samples: Positive
+    speed_sentences: Positive
+    """Test sentences translated for one measurement of decoding speed."""
+    speed_repetitions: Positive
+    speed_reference: str
+    """The system whose beam search is the unit of decoding speed."""
+
+
+class Distilled(Section):
+    """A training text made by a teacher (Kim and Rush, 2016)."""
+
+    beam_size: Positive
+    choose: Literal["best", "closest"]
+    """`best`: highest probability (Seq-KD, section 3.2). `closest`: of the n-best list,
+    highest smoothed sentence-BLEU against the reference (Seq-Inter, section 3.3)."""
+
+
+# Systems --------------------------------------------------------------------------
+
+
+class WordKD(Section):
+    """Word-level distillation (Kim and Rush, 2016, section 3.1)."""
+
+    kd_weight: Annotated[float, Field(ge=0, le=1)]
+    """alpha: the loss is (1 - kd_weight) NLL + kd_weight CE(teacher, student)."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+
+
+class A2D(Section):
+    """Align-to-Distill (Jin et al., 2024): attention maps of all heads, aligned."""
+
+    attn_weight: Annotated[float, Field(ge=0)] = 1.0
+    """beta: weight of the attention loss."""
+    attn_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """gamma: the weight is attn_weight * attn_decay ** (epoch - 1)."""
+    enc_self_attn: Annotated[float, Field(ge=0)] = 1.0
+    dec_self_attn: Annotated[float, Field(ge=0)] = 0.5
+    cross_attn: Annotated[float, Field(ge=0)] = 0.5
+
+
+class Losses(Section):
+    """Losses beside the cross-entropy of the training text."""
+
+    word_kd: Annotated[
+        WordKD | None,
+        BeforeValidator(
+            lambda v: {"kd_weight": v} if isinstance(v, int | float) else v
+        ),
+    ] = None
+    a2d: Annotated[
+        A2D | None,
+        BeforeValidator(
+            lambda v: {"attn_weight": v} if isinstance(v, int | float) else v
+        ),
+    ] = None
+
+
+class Init(Section):
+    """Where the first weights come from."""
+
+    continue_: Annotated[str | None, Field(alias="continue")] = None
+    """A system whose trained weights are the start, same seed."""
+
+
+class System(Section):
+    """One row of `systems:` model, corpus, losses and initialisation."""
+
+    model: str
+    teacher: Annotated[
+        list[str], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)
+    ] = []
+    """`name` (its seed 1) or `name-seed2`; several are an ensemble."""
+    corpus: Annotated[
+        list[str], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)
+    ] = ["gold"]
+    """`gold` is the clean text; others are named under `corpora:`."""
+    losses: Losses = Losses()
+    init: Init = Init()
+    train: dict[str, Any] = {}
+    """Values of `train:` for this system alone."""
+
+    @property
+    def teachers(self) -> list[tuple[str, int]]:
+        """(system, seed) of each teacher."""
+        return [parse_teacher(teacher) for teacher in self.teacher]
+
+    @property
+    def teacher_key(self) -> str:
+        """Name of the teacher or ensemble in paths, such as `teacher-seed1`."""
+        return "+".join(f"{name}-seed{seed}" for name, seed in self.teachers)
+
+    @property
+    def distilled_corpora(self) -> list[str]:
+        """Corpora that a teacher makes."""
+        return [corpus for corpus in self.corpus if corpus != "gold"]
+
+    @property
+    def needs_teacher_output(self) -> bool:
+        """Whether training runs the teacher beside the student."""
+        return self.losses.word_kd is not None or self.losses.a2d is not None
+
+
+class Study(Section):
+    """What is trained and compared."""
+
+    pairs: list[str]
+    """As `dataset/pair`."""
+    systems: list[str]
+    seeds: list[Annotated[int, Field(gt=0)]]
+
+
+class Config(Section):
+    """All of `config.yaml`."""
+
+    study: str
+    datasets: dict[Name, Dataset]
+    clean: Clean
+    vocab: Vocab
+    models: dict[Name, Model]
+    train: Train
+    decode: Decode
+    evaluate: Evaluate
+    corpora: dict[Name, Distilled]
+    systems: dict[Name, System]
+    studies: dict[Name, Study]
+
+
+class Run(Section):
+    """One training, resolved: what `config.yaml` beside a model says."""
+
+    dataset: str
+    pair: str
+    system: str
+    seed: int
+    vocab: Vocab
+    model: Model
+    train: Train
+    teacher: list[str]
+    corpus: list[str]
+    losses: Losses
+    init: Init
+    numerics: int
+
+    @property
+    def languages(self) -> tuple[str, str]:
+        """Source and target."""
+        src, tgt = self.pair.split("-")
+        return src, tgt
+
+
+# Jobs -----------------------------------------------------------------------------
+
+
+class FetchJob(Section):
+    """Sources of one split of one language pair."""
+
+    src: str
+    tgt: str
+    sources: Sources
+
+
+class CleanJob(Section):
+    """How the text of one language pair is cleaned and split."""
+
+    filters: Clean
+    hold_out: dict[str, float]
+    """Shares of the training source's documents, by split."""
+
+
+class DistillJob(Distilled):
+    """How a teacher makes a training text."""
+
+    decode: Decode
+
+
+class EvaluateJob(Section):
+    """How the systems of one language pair are scored and measured."""
+
+    evaluate: Evaluate
+    decode: Decode
+
+
+# Reading ---------------------------------------------------------------------------
+
+
+def parse_teacher(teacher: str) -> tuple[str, int]:
+    """Split `name` or `name-seed2` into the system and its seed."""
+    name, _, seed = teacher.partition("-seed")
+    return name, int(seed) if seed.isdigit() else 1
+
+
+def load(section: type[S], path: str | Path) -> S:
+    """Read one section from a YAML file.
+
+    Raises:
+        ConfigError: naming the file and every mistake in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such file")
+    try:
+        return parse(section, yaml.safe_load(path.read_text()))
+    except (ConfigError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def dump(section: Section) -> str:
+    """A section as YAML, readable again by `load`."""
+    values = section.model_dump(mode="json", by_alias=True)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def parse(section: type[S], values: Any) -> S:
+    """Build a section from plain values.
+
+    Raises:
+        ConfigError: with every mistake found, one a line.
+    """
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        lines = [_sentence(mistake) for mistake in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _sentence(mistake: Any) -> str:
+    """One mistake found by pydantic, with its place and what to do."""
+    # pydantic names the validator that ran (`function-before[...]`) in the path
+    place = ".".join(
+        str(part) for part in mistake["loc"] if not str(part).endswith("]")
+    )
+    key = str(mistake["loc"][-1]) if mistake["loc"] else ""
+    if mistake["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, _known_keys(), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{place}: there is no such key{hint}"
+    if mistake["type"] == "missing":
+        return f"{place}: this key is missing"
+    message = mistake["msg"].removeprefix("Value error, ")
+    return f"{place}: {message[0].lower()}{message[1:]}" if place else message
+
+
+def _known_keys() -> set[str]:
+    """Keys of all sections."""
+    keys = set[str]()
+    for kind in Section.__subclasses__():
+        keys |= {field.alias or name for name, field in kind.model_fields.items()}
+    return keys
