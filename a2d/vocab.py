@@ -1,0 +1,75 @@
+"""SentencePiece vocabularies (Kudo and Richardson, 2018) with byte fallback."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from a2d.config import BOS, EOS, PAD, UNK, UserError
+
+MAX_TRAINING_SENTENCES = 5_000_000
+
+
+def train_vocab(
+    files: Sequence[str | Path], out: str | Path, size: int, kind: str
+) -> None:
+    """Train one SentencePiece model on text files and write it to `out`.
+
+    Raises:
+        UserError: if the text is too small for a vocabulary of this size.
+    """
+    out = Path(out)
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                input=[str(file) for file in files],
+                model_prefix=f"{folder}/vocab",
+                model_type=kind,
+                vocab_size=size,
+                character_coverage=0.9999,
+                byte_fallback=True,
+                normalization_rule_name="identity",  # the text is NFC already
+                input_sentence_size=MAX_TRAINING_SENTENCES,
+                shuffle_input_sentence=True,
+                num_threads=1,  # the same text gives the same vocabulary
+                pad_id=PAD,
+                unk_id=UNK,
+                bos_id=BOS,
+                eos_id=EOS,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            raise UserError(
+                f"vocab.size {size} does not fit the text of {files[0]}: {error}"
+            ) from None
+        os.replace(f"{folder}/vocab.model", out)
+
+
+class Vocab:
+    """Text to token ids and back."""
+
+    def __init__(self, path: str | Path) -> None:
+        if not Path(path).is_file():
+            raise UserError(f"{path}: there is no such vocabulary")
+        self.path = Path(path)
+        self._processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+
+    def __len__(self) -> int:
+        return self._processor.get_piece_size()
+
+    def encode(self, lines: Sequence[str]) -> list[list[int]]:
+        """Token ids of each line, without BOS and EOS."""
+        return self._processor.encode(list(lines))
+
+    def decode(self, tokens: Sequence[Sequence[int]]) -> list[str]:
+        """Lines of token ids; special tokens leave no trace."""
+        return self._processor.decode([list(sentence) for sentence in tokens])
+
+    @property
+    def pieces(self) -> list[str]:
+        """All pieces, by id."""
+        return [self._processor.id_to_piece(i) for i in range(len(self))]
