@@ -1,0 +1,242 @@
+"""The command line: each subcommand calls the function of the same name."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from a2d import config
+from a2d.config import Interrupted, UserError
+
+# torch and its friends are imported by the subcommands that need them, so that
+# `a2d --help` answers at once
+
+
+def fetch(args: argparse.Namespace) -> None:
+    from a2d.fetch import fetch
+
+    job = config.load(config.FetchJob, args.settings)
+    fetch(job.sources, job.src, job.tgt, args.out, args.downloads, args.lock)
+
+
+def clean(args: argparse.Namespace) -> None:
+    from a2d.corpus import clean
+
+    job = config.load(config.CleanJob, args.settings)
+    from_train = args.split == "train" or args.split in job.hold_out
+    out_src, out_tgt = args.out
+    clean(
+        args.raw,
+        out_src,
+        out_tgt,
+        args.counts,
+        job.filters if from_train else None,
+        args.split,
+        job.hold_out if from_train else {},
+        pairs_of(args.protect),
+    )
+
+
+def vocab(args: argparse.Namespace) -> None:
+    from a2d.vocab import train_vocab
+
+    settings = config.load(config.Vocab, args.settings)
+    for text, out in zip(args.text, args.out, strict=True):
+        files = args.text if settings.joint else [text]
+        train_vocab(files, out, settings.size, settings.kind)
+
+
+def train(args: argparse.Namespace) -> None:
+    from a2d.train import Files, train
+
+    files = Files(
+        train=pairs_of(args.text),
+        valid=args.valid,
+        vocabs=args.vocab,
+        teachers=args.teacher,
+        start=args.start,
+    )
+    train(config.load(config.Run, args.run / "config.yaml"), files, args.run)
+
+
+def export(args: argparse.Namespace) -> None:
+    from a2d.export import export
+
+    export(args.run, args.vocab, args.out)
+
+
+def distill(args: argparse.Namespace) -> None:
+    from a2d.distill import distill
+    from a2d.translate import open_models
+
+    job = config.load(config.DistillJob, args.settings)
+    backend, vocabs = open_models(args.teacher, job.decode.backend, args.threads)
+    distill(job, backend, vocabs, args.text, args.out, args.record)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    from a2d.corpus import read_parallel
+    from a2d.evaluate import evaluate
+    from a2d.files import atomic_write
+
+    job = config.load(config.EvaluateJob, args.settings)
+    sources, references = zip(*read_parallel(*args.text), strict=True)
+    facts, *translations = evaluate(
+        job, args.run, sources, references, args.testset, args.threads
+    )
+    for path, lines in zip(args.translations, translations, strict=True):
+        with atomic_write(path) as file:
+            file.writelines(f"{line}\n" for line in lines)
+    with atomic_write(args.scores) as file:
+        file.write(json.dumps(facts, indent=1) + "\n")
+
+
+def speed(args: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from a2d.corpus import read_lines
+    from a2d.evaluate import measure_speed
+    from a2d.files import atomic_write
+
+    job = config.load(config.EvaluateJob, args.settings)
+    rows = measure_speed(job, args.run, list(read_lines(args.src)), args.threads)
+    with atomic_write(args.out) as file:
+        pd.DataFrame(rows).to_csv(file, sep="\t", index=False)
+
+
+def translate(args: argparse.Namespace) -> None:
+    from a2d.translate import open_models, translate
+
+    decode = config.Decode(
+        beam_size=args.beam_size,
+        length_penalty=args.length_penalty,
+        max_tokens=4000 * args.beam_size,
+        max_length=256,
+        backend="torch" if len(args.model) > 1 else "ctranslate2",
+    )
+    backend, vocabs = open_models(args.model, decode.backend, args.threads)
+    lines = [line.rstrip("\n") for line in sys.stdin]
+    for nbest in translate(backend, vocabs, lines, decode, args.n_best):
+        for found in nbest:
+            print(f"{found.score:.4f}\t{found.text}" if args.n_best > 1 else found.text)
+
+
+def pairs_of(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Source and target files, given one after the other."""
+    return list(zip(paths[::2], paths[1::2], strict=True))
+
+
+def parser() -> argparse.ArgumentParser:
+    """All subcommands and their arguments."""
+    top = argparse.ArgumentParser(
+        prog="a2d",
+        description="Small, fast translation models by knowledge distillation.",
+        epilog="The workflow calls these commands; `a2d translate` is for everybody.",
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    cores = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+
+    def command(
+        function: Callable[[argparse.Namespace], None], summary: str
+    ) -> Callable[..., None]:
+        name = function.__name__
+        sub = commands.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(function=function)
+
+        def argument(name: str, summary: str, **how: Any) -> None:
+            how.setdefault("type", Path)
+            if name.startswith("--"):
+                how.setdefault(
+                    "required", "default" not in how and how.get("nargs") != "?"
+                )
+            sub.add_argument(name, help=summary, **how)
+
+        return argument
+
+    add = command(fetch, "get the raw text of one split")
+    add("--settings", "sources (YAML)")
+    add("--out", "raw text, .tsv.gz of document, source, target")
+    add("--downloads", "folder that keeps what was downloaded")
+    add("--lock", "file that records hashes of first downloads")
+
+    add = command(clean, "filter one split of a raw text")
+    add("--settings", "filters and shares held out (YAML)")
+    add("--split", "train, valid or a test set", type=str)
+    add("--raw", "raw text")
+    add("--protect", "files whose sentences are removed", nargs="*", default=[])
+    add("--out", "source and target text", nargs=2)
+    add("--counts", "table of what each step kept and dropped")
+
+    add = command(vocab, "train SentencePiece models")
+    add("--settings", "size and kind (YAML)")
+    add("--text", "source and target text", nargs=2)
+    add("--out", "source and target vocabulary", nargs=2)
+
+    add = command(train, "train the system of a run folder; goes on where it stopped")
+    add("run", "run folder with a config.yaml")
+    add("--text", "source and target text, one or more pairs of files", nargs="+")
+    add("--valid", "source and target text", nargs=2)
+    add("--vocab", "source and target vocabulary", nargs=2)
+    add("--teacher", "run folders", nargs="*", default=[])
+    add("--start", "run folder whose weights are the first ones", nargs="?")
+
+    add = command(export, "write a trained model for CTranslate2")
+    add("run", "run folder")
+    add("--vocab", "source and target vocabulary", nargs=2)
+    add("--out", "folder of the exported model")
+
+    add = command(distill, "let a teacher translate the training text")
+    add("--settings", "search and choice (YAML)")
+    add("--teacher", "run folders, several for an ensemble", nargs="+")
+    add("--text", "clean source and target text", nargs=2)
+    add("--out", "distilled source and target text", nargs=2)
+    add("--record", "JSON file for the settings and what came out")
+    add("--threads", "translating at once", type=int, default=cores)
+
+    add = command(evaluate, "translate a test set and score the translations")
+    add("run", "run folder")
+    add("--settings", "search (YAML)")
+    add("--testset", "its name", type=str)
+    add("--text", "source and reference text", nargs=2)
+    add("--translations", "files for beam and greedy search", nargs=2)
+    add("--scores", "JSON file for the scores")
+    add("--threads", "translating at once", type=int, default=cores)
+
+    add = command(speed, "measure the decoding speed of exported models side by side")
+    add("run", "run folders", nargs="+")
+    add("--settings", "search and repetitions (YAML)")
+    add("--src", "source text")
+    add("--out", "table, .tsv")
+    add("--threads", "translating at once", type=int, default=cores)
+
+    add = command(translate, "translate standard input to standard output")
+    add("model", "exported model or run folder; several run folders vote", nargs="+")
+    add("--beam-size", "1 is greedy search", type=int, default=5)
+    add("--length-penalty", "exponent of the length", type=float, default=1.0)
+    add("--n-best", "translations a line, with scores", type=int, default=1)
+    add("--threads", "translating at once", type=int, default=cores)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; a user's mistake is told in a sentence."""
+    args = parser().parse_args(argv)
+    try:
+        args.function(args)
+    except UserError as error:
+        print(f"a2d {args.command}: {error}", file=sys.stderr)
+        return 1
+    except Interrupted as interrupted:
+        print(f"a2d {args.command}: {interrupted}", file=sys.stderr)
+        return 128 + signal.SIGTERM
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

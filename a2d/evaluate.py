@@ -1,0 +1,117 @@
+"""How good, how sure and how fast: scores of one system, decoding speed of many."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from a2d.checkpoint import count_parameters
+from a2d.config import Decode, EvaluateJob, Run, load
+from a2d.initialize import load_model
+from a2d.metrics import legacy_bleu, scores
+from a2d.translate import open_models, translate
+
+
+def evaluate(
+    job: EvaluateJob,
+    run_folder: Path,
+    sources: Sequence[str],
+    references: Sequence[str],
+    testset: str,
+    threads: int,
+) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Translate a test set by beam and by greedy search and score both.
+
+    Returns:
+        The facts for `scores/{testset}.json`, the beam's and the greedy translations.
+    """
+    run = load(Run, run_folder / "config.yaml")
+    name = f"{run.dataset}/{run.pair}/{run.system}/seed{run.seed} {testset}"
+    backend, vocabs = open_models([run_folder], job.decode.backend, threads)
+    beam = [
+        best for best, *_ in translate(backend, vocabs, sources, job.decode, name=name)
+    ]
+    greedy = [
+        best.text
+        for best, *_ in translate(backend, vocabs, sources, greedily(job.decode))
+    ]
+    facts = {
+        "dataset": run.dataset,
+        "pair": run.pair,
+        "system": run.system,
+        "seed": run.seed,
+        "testset": testset,
+        "sentences": len(sources),
+        "beam_size": job.decode.beam_size,
+        "beam": scores([best.text for best in beam], references),
+        "greedy": scores(greedy, references),
+        "legacy_bleu": legacy_bleu(
+            [best.text for best in beam], references, run.languages[1]
+        ),
+        # Kim and Rush (2016), table 1: p(t = argmax)
+        "argmax_probability": statistics.fmean(math.exp(b.log_prob) for b in beam),
+        "parameters": count_parameters(load_model(run_folder)),
+        "megabytes": (run_folder / "model.safetensors").stat().st_size / 1e6,
+    }
+    return facts, [best.text for best in beam], greedy
+
+
+def greedily(decode: Decode) -> Decode:
+    """The same search with a beam of one."""
+    return decode.model_copy(update={"beam_size": 1})
+
+
+def measure_speed(
+    job: EvaluateJob,
+    run_folders: Sequence[Path],
+    sources: Sequence[str],
+    threads: int,
+) -> list[dict[str, Any]]:
+    """Sentences a second of exported models, greedy and beam, side by side.
+
+    The systems take turns, after one round to warm up, so that all see the same
+    machine.
+
+    Args:
+        run_folders: of trained and exported systems.
+
+    Returns:
+        Rows of `speed.tsv`; `speedup` is relative to the beam search of the
+        reference's seed 1, if that is among them.
+    """
+    sources = sources[: job.evaluate.speed_sentences]
+    contestants = {}
+    for folder in run_folders:
+        run = load(Run, folder / "config.yaml")
+        name = f"{run.system}-seed{run.seed}"
+        backend, vocabs = open_models([folder], "ctranslate2", threads)
+        for search, decode in (("greedy", greedily(job.decode)), ("beam", job.decode)):
+            contestants[name, search] = (backend, vocabs, decode)
+    rates: dict[tuple[str, str], list[float]] = {key: [] for key in contestants}
+    for repetition in range(job.evaluate.speed_repetitions + 1):
+        for key, (backend, vocabs, decode) in contestants.items():
+            started = time.perf_counter()
+            translate(backend, vocabs, sources, decode)
+            if repetition > 0:
+                rates[key].append(len(sources) / (time.perf_counter() - started))
+    unit = rates.get((f"{job.evaluate.speed_reference}-seed1", "beam"))
+    return [
+        {
+            "system": name.rpartition("-seed")[0],
+            "seed": int(name.rpartition("-seed")[2]),
+            "search": search,
+            "sentences_per_second": round(statistics.median(found), 1),
+            "lowest": round(min(found), 1),
+            "highest": round(max(found), 1),
+            "speedup": round(statistics.median(found) / statistics.median(unit), 2)
+            if unit
+            else None,
+            "backend": "ctranslate2",
+            "threads": threads,
+        }
+        for (name, search), found in rates.items()
+    ]

@@ -1,0 +1,449 @@
+"""Training: reads top to bottom, and goes on exactly where it was interrupted.
+
+Everything needed to go on lies in `state/` of the run folder; the files that the
+workflow declares are written once, at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.tensorboard import SummaryWriter
+
+from a2d import checkpoint
+from a2d.alignment import num_layers
+from a2d.config import PAD, Decode, Interrupted, Run, Train, UserError
+from a2d.corpus import read_parallel
+from a2d.data import Batch, ParallelData
+from a2d.distributed import Worker, worker
+from a2d.files import replacing, sha256_of
+from a2d.initialize import load_model, new_model
+from a2d.losses import token_loss
+from a2d.metrics import bleu
+from a2d.objective import Objective, token_logits
+from a2d.translate import PROGRESS_SECONDS, TorchBackend, clock_time, translate
+from a2d.vocab import Vocab
+
+LOG_INTERVAL = 50
+"""Updates that a line of metrics is the mean of."""
+GREEDY = Decode(
+    beam_size=1, length_penalty=1.0, max_tokens=8000, max_length=128, backend="torch"
+)
+"""Search on the validation set; a translation of an untrained model is cut short."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a training reads."""
+
+    train: Sequence[tuple[Path, Path]]
+    valid: tuple[Path, Path]
+    vocabs: tuple[Path, Path]
+    teachers: Sequence[Path] = ()
+    """Run folders."""
+    start: Path | None = None
+    """Run folder whose weights are the first ones."""
+
+    def hashes(self) -> list[str]:
+        """SHA-256 of the contents of all files."""
+        texts = [path for pair in (*self.train, self.valid) for path in pair]
+        folders = [*self.teachers, *([self.start] if self.start else [])]
+        weights = [folder / "model.safetensors" for folder in folders]
+        return [sha256_of(path) for path in (*texts, *self.vocabs, *weights)]
+
+
+@dataclass
+class Progress:
+    """Where a training stands; part of its saved state."""
+
+    step: int = 0
+    epoch: int = 1
+    position: int = 0
+    """Updates done in this epoch."""
+    seconds: float = 0.0
+    best: list[tuple[float, int]] = field(default_factory=list)
+    """(score, step) of the best validations, best first."""
+    stale: int = 0
+    """Validations since the best one."""
+    finished: bool = False
+    sums: dict[str, float] = field(default_factory=dict)
+    """Metrics since the last line of `metrics.jsonl`."""
+
+
+def train(run: Run, files: Files, out: Path) -> None:
+    """Train one system; write model.safetensors, metrics.jsonl and training.json.
+
+    Raises:
+        Interrupted: after SIGINT, SIGTERM or SIGUSR1; call again to go on.
+        UserError: if the files do not fit each other, or the loss is not finite.
+    """
+    with worker() as me, interruptions() as signals:
+        training = Training(run, files, out, me)
+        training.resume()
+        while not training.progress.finished:
+            for batches in training.updates():
+                training.log(training.update(batches))
+                training.validate_when_due()
+                training.save_when_due(interrupted=bool(signals))
+                if training.progress.finished:
+                    break
+        training.export()
+
+
+class Training:
+    """Model, optimizer, data and progress of one training."""
+
+    def __init__(self, run: Run, files: Files, out: Path, me: Worker) -> None:
+        self.run, self.files, self.out, self.me = run, files, out, me
+        self.name = f"{run.dataset}/{run.pair}/{run.system}/seed{run.seed}"
+        self.state = out / "state"
+        self.metrics = self.state / "metrics.jsonl"
+        torch.set_flush_denormal(True)
+
+        self.vocabs = Vocab(files.vocabs[0]), Vocab(files.vocabs[1])
+        self.data = ParallelData.read(files.train, *self.vocabs)
+        self.valid = ParallelData.read([files.valid], *self.vocabs)
+        sample = list(read_parallel(*files.valid))[: run.train.valid_sentences]
+        self.valid_src, self.valid_tgt = zip(*sample, strict=True)
+
+        self.model = new_model(run, *self.vocabs, files.start).to(me.device)
+        teachers = [load_model(folder).to(me.device) for folder in files.teachers]
+        self.objective = Objective(
+            self.model, teachers, run.losses, run.train.label_smoothing
+        ).to(me.device)
+        self.forward: nn.Module = self.objective
+        if me.size > 1:
+            self.forward = DistributedDataParallel(self.objective)
+        self.optimizer = torch.optim.Adam(
+            self.objective.parameters(),
+            betas=run.train.betas,
+            weight_decay=run.train.weight_decay,
+            fused=True,
+        )
+        self.autocast = torch.autocast(
+            me.device.type, torch.bfloat16, enabled=uses_bfloat16(run.train, me.device)
+        )
+        self.progress = Progress()
+        self.since = time.monotonic()
+        self.shown = 0.0
+        torch.manual_seed(run.seed * 1000 + me.rank)
+
+    # One update ---------------------------------------------------------------------
+
+    def updates(self) -> Iterator[list[Batch]]:
+        """Batches of each update that is left of this epoch."""
+        config, progress = self.run.train, self.progress
+        group_size = config.accumulate * self.me.size
+        groups = self.data.epoch(
+            self.run.seed, progress.epoch, config.max_tokens // group_size, group_size
+        )
+        for group in groups[progress.position :]:
+            progress.position += 1
+            progress.step += 1
+            yield [self.data.batch(indices) for indices in group]
+        progress.epoch += 1
+        progress.position = 0
+
+    def update(self, batches: list[Batch]) -> dict[str, float]:
+        """One optimizer step on the gradient of all batches; returns its metrics."""
+        config, me = self.run.train, self.me
+        src_tokens = sum(batch.src_tokens for batch in batches)
+        tgt_tokens = sum(batch.tgt_tokens for batch in batches)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config, self.progress.step)
+        self.objective.train()
+        self.optimizer.zero_grad()
+        totals: dict[str, Tensor] = {}
+        for batch in batches[me.rank :: me.size]:
+            with self.autocast:
+                parts = self.forward(
+                    batch.to(me.device), src_tokens, tgt_tokens, self.progress.epoch
+                )
+            # DistributedDataParallel takes the mean of the workers' gradients
+            (parts["loss"] * me.size).backward()
+            for name, part in parts.items():
+                totals[name] = part.detach() + totals.get(name, 0)
+        if config.clip_norm:
+            nn.utils.clip_grad_norm_(self.objective.parameters(), config.clip_norm)
+        self.optimizer.step()
+        means = me.sum(torch.stack(list(totals.values()))).tolist()
+        return {"tokens": tgt_tokens} | dict(zip(totals, means, strict=True))
+
+    # Watching -----------------------------------------------------------------------
+
+    def clock(self) -> float:
+        """Seconds of training so far, those before an interruption included."""
+        now = time.monotonic()
+        self.progress.seconds += now - self.since
+        self.since = now
+        return self.progress.seconds
+
+    def log(self, metrics: dict[str, float]) -> None:
+        """Count an update's metrics; show and write their means every so often."""
+        progress, sums = self.progress, self.progress.sums
+        if not math.isfinite(metrics["loss"]):
+            raise UserError(
+                f"{self.name}: the loss is {metrics['loss']} at step {progress.step}; "
+                "lower train.learning_rate or set train.clip_norm"
+            )
+        sums.setdefault("started", progress.seconds)
+        for name, value in (metrics | {"updates": 1}).items():
+            sums[name] = sums.get(name, 0) + value
+        speed = sums["tokens"] / (self.clock() - sums["started"])
+        if time.monotonic() - self.shown > PROGRESS_SECONDS:
+            self.show(sums["loss"] / sums["updates"], speed)
+        if progress.step % LOG_INTERVAL == 0:
+            losses = ("loss", "nll", "word_kd", "a2d")
+            means = {k: sums[k] / sums["updates"] for k in losses if k in sums}
+            rate = learning_rate(self.run.train, progress.step)
+            self.write(
+                means | {"learning_rate": rate, "tokens_per_second": round(speed)}
+            )
+            sums.clear()
+
+    def show(self, loss: float, speed: float) -> None:
+        """Print a line of progress."""
+        progress, config = self.progress, self.run.train
+        self.shown = time.monotonic()
+        left = (config.max_steps - progress.step) * progress.seconds / progress.step
+        best = (
+            f"  valid {config.select} {progress.best[0][0]:.2f}"
+            if progress.best
+            else ""
+        )
+        if self.me.leads:
+            print(
+                f"[{self.name}] step {progress.step}/{config.max_steps}  "
+                f"epoch {progress.epoch}  loss {loss:.3f}{best}  "
+                f"{speed:,.0f} tokens/s  {clock_time(left)} left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def write(self, values: dict[str, float]) -> None:
+        """Append a line to metrics.jsonl and the same to TensorBoard."""
+        if not self.me.leads:
+            return
+        progress = self.progress
+        line = {"step": progress.step, "epoch": progress.epoch} | values
+        with open(self.metrics, "a") as file:
+            file.write(json.dumps(line | {"seconds": round(self.clock(), 2)}) + "\n")
+        for name, value in values.items():
+            self.board.add_scalar(name, value, progress.step)
+
+    # Choosing the best weights --------------------------------------------------------
+
+    def validate_when_due(self) -> None:
+        """Score the weights every so many updates; decide whether to stop."""
+        config, progress = self.run.train, self.progress
+        last = progress.step >= config.max_steps
+        if progress.step % config.valid_interval and not last:
+            return
+        loss, score = self.me.from_leader(self.validate() if self.me.leads else None)
+        self.write({"valid_loss": loss, "valid_bleu": score})
+        goodness = score if config.select == "bleu" else -loss
+        better = not progress.best or goodness > progress.best[0][0]
+        progress.stale = 0 if better else progress.stale + 1
+        ranking = sorted([*progress.best, (goodness, progress.step)], reverse=True)
+        progress.best = ranking[: config.average]
+        if self.me.leads and (goodness, progress.step) in progress.best:
+            checkpoint.save_weights(
+                self.path_of(progress.step), self.model.state_dict()
+            )
+        progress.finished = last or 0 < config.patience <= progress.stale
+
+    @torch.no_grad()
+    def validate(self) -> tuple[float, float]:
+        """Negative log-likelihood a token, and BLEU of greedy search."""
+        self.objective.eval()
+        total, tokens = 0.0, 0
+        for batch in self.valid.in_order(self.run.train.max_tokens):
+            batch = batch.to(self.me.device)
+            real = batch.tgt != PAD
+            with self.autocast:
+                output = self.model(batch.src, batch.tgt_input)
+                logits = token_logits(self.model, output, real)
+            total += float(token_loss(logits, batch.tgt[real], 0.0).nll)
+            tokens += batch.tgt_tokens
+        backend = TorchBackend([self.model], self.me.device)
+        found = translate(backend, self.vocabs, self.valid_src, GREEDY)
+        return total / tokens, bleu([best.text for best, *_ in found], self.valid_tgt)
+
+    def path_of(self, step: int) -> Path:
+        """Where the weights of a validation lie while they are among the best."""
+        return self.state / f"step{step}.safetensors"
+
+    # Saving and going on --------------------------------------------------------------
+
+    def fingerprint(self) -> str:
+        """Only a state with the same fingerprint is taken up."""
+        parts = [self.run.fingerprint(), *self.files.hashes(), str(self.me.size)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def save_when_due(self, interrupted: bool) -> None:
+        """Save the state every so many updates, when finished and when interrupted."""
+        progress = self.progress
+        interrupted = any(self.me.gather(interrupted))
+        due = progress.step % self.run.train.save_interval == 0
+        if due or interrupted or progress.finished:
+            self.save()
+        if interrupted and not progress.finished:
+            raise Interrupted(
+                f"{self.name}: interrupted at step {progress.step}; its state is "
+                "saved, run it again to go on"
+            )
+
+    def save(self) -> None:
+        """Write everything that a later process needs to go on."""
+        self.clock()
+        random_states = self.me.gather(checkpoint.random_states(self.me.device))
+        if not self.me.leads:
+            return
+        self.board.flush()
+        state = {
+            "fingerprint": self.identity,
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "progress": asdict(self.progress),
+            "random_states": random_states,
+            "metrics_bytes": self.metrics.stat().st_size
+            if self.metrics.exists()
+            else 0,
+        }
+        checkpoint.save_state(self.state / "last.pt", state)
+        best = {self.path_of(step) for _, step in self.progress.best}
+        for path in set(self.state.glob("step*.safetensors")) - best:
+            path.unlink()
+
+    def resume(self) -> None:
+        """Take up the saved state if it is this training's own, else start afresh."""
+        self.identity = self.fingerprint()
+        path = self.state / "last.pt"
+        state = checkpoint.load_state(path) if path.exists() else None
+        if state and state["fingerprint"] == self.identity:
+            self.objective.load_state_dict(state["objective"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.progress = Progress(**state["progress"])
+            self.progress.best = [(score, step) for score, step in self.progress.best]
+            states = state["random_states"][self.me.rank]
+            checkpoint.set_random_states(states, self.me.device)
+            said = f"goes on after step {self.progress.step}"
+        else:
+            said = (
+                "starts afresh: its settings or files have changed"
+                if state
+                else "starts"
+            )
+        if self.me.leads:
+            print(f"[{self.name}] {said}", file=sys.stderr, flush=True)
+            if self.progress.step == 0:
+                shutil.rmtree(self.state, ignore_errors=True)
+                shutil.rmtree(self.out / "tensorboard", ignore_errors=True)
+            self.state.mkdir(parents=True, exist_ok=True)
+            if state and self.progress.step:
+                with open(self.metrics, "a") as file:
+                    file.truncate(state["metrics_bytes"])
+            self.board = SummaryWriter(
+                str(self.out / "tensorboard"), purge_step=self.progress.step + 1
+            )
+
+    def export(self) -> None:
+        """Write the declared files from the state."""
+        if not self.me.leads:
+            return
+        self.board.close()
+        weights = checkpoint.average_weights(
+            self.path_of(step) for _, step in self.progress.best
+        )
+        self.model.load_state_dict(weights)
+        summary = {
+            "steps": self.progress.step,
+            "best_step": self.progress.best[0][1],
+            "epochs": self.progress.epoch,
+            "seconds": round(self.progress.seconds, 1),
+            "parameters": checkpoint.count_parameters(self.model),
+            "alignment": self.alignment(),
+            "machine": {
+                "device": device_name(self.me.device),
+                "threads": torch.get_num_threads(),
+                "workers": self.me.size,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+            },
+        }
+        with replacing(self.out / "training.json") as temporary:
+            temporary.write_text(json.dumps(summary, indent=1) + "\n")
+        with replacing(self.out / "metrics.jsonl") as temporary:
+            shutil.copyfile(self.metrics, temporary)
+        weights = self.model.state_dict()
+        checkpoint.save_weights(self.out / "model.safetensors", weights)
+
+    def alignment(self) -> dict[str, Any] | None:
+        """Which teacher heads each student head feeds, as learned by A2D."""
+        module = self.objective.alignment
+        if module is None:
+            return None
+        teacher = load_model(self.files.teachers[0]).config
+        return {
+            kind: {
+                "weight": weight,
+                "teacher": [num_layers(teacher, kind), teacher.num_heads],
+                "student": [num_layers(self.run.model, kind), self.run.model.num_heads],
+            }
+            for kind, weight in module.weights().items()
+        }
+
+
+def learning_rate(config: Train, step: int) -> float:
+    """The rate of one update, counted from 1: linear warm-up, then the schedule."""
+    warmup = config.warmup_steps
+    if step < warmup:
+        return config.learning_rate * step / warmup
+    if config.schedule == "linear":
+        left = (config.max_steps - step) / max(1, config.max_steps - warmup)
+        return config.learning_rate * max(0.0, left)
+    return config.learning_rate * math.sqrt(max(1, warmup) / step)
+
+
+def uses_bfloat16(config: Train, device: torch.device) -> bool:
+    """Whether to compute in bfloat16."""
+    if config.precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return config.precision == "bfloat16"
+
+
+def device_name(device: torch.device) -> str:
+    """What the training ran on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
+
+
+@contextmanager
+def interruptions() -> Iterator[list[int]]:
+    """A list of the signals to stop that this process got, instead of dying."""
+    received: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = [
+        signal.signal(s, lambda number, _: received.append(number)) for s in signals
+    ]
+    try:
+        yield received
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)

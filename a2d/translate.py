@@ -1,0 +1,213 @@
+"""Translating text with trained models, by CTranslate2 or by the reference search."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import ctranslate2
+import numpy as np
+import torch
+
+from a2d.config import EOS, Decode, Run, UserError, load
+from a2d.data import cut, pad
+from a2d.initialize import load_model
+from a2d.model import Cache, Transformer
+from a2d.search import Ensemble, Hypothesis, beam_search
+from a2d.vocab import Vocab
+
+PROGRESS_SECONDS = 4.0
+"""Least time between two lines of progress."""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """One translation of a sentence."""
+
+    text: str
+    score: float
+    """Log-probability / length ** length_penalty."""
+    log_prob: float
+
+
+class Backend(Protocol):
+    """Something that finds translations of token ids."""
+
+    def search(
+        self, sources: Sequence[Sequence[int]], decode: Decode, num_hypotheses: int
+    ) -> list[list[Hypothesis]]:
+        """The best hypotheses of each source (ids without EOS), best first."""
+
+
+class ModelDecoder:
+    """One model during search."""
+
+    def __init__(self, model: Transformer, cache: Cache) -> None:
+        self.model, self.cache = model, cache
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """As `search.Decoder.step`."""
+        return self.model.step(tokens, self.cache)
+
+    def select(self, sentences: torch.Tensor | None, beams: torch.Tensor) -> None:
+        """As `search.Decoder.select`."""
+        self.cache.select(sentences, beams)
+
+
+class TorchBackend:
+    """The reference search, over one model or an ensemble."""
+
+    def __init__(self, models: Sequence[Transformer], device: torch.device) -> None:
+        self.models, self.device = models, device
+
+    @torch.inference_mode()
+    def search(
+        self, sources: Sequence[Sequence[int]], decode: Decode, num_hypotheses: int
+    ) -> list[list[Hypothesis]]:
+        """As `Backend.search`."""
+        src = pad([[*source, EOS] for source in sources]).to(self.device)
+        decoders = [ModelDecoder(model, model.start(src)) for model in self.models]
+        return beam_search(
+            decoders[0] if len(decoders) == 1 else Ensemble(decoders),
+            len(sources),
+            decode.beam_size,
+            decode.length_penalty,
+            decode.max_length,
+            num_hypotheses,
+            self.device,
+        )
+
+
+class CTranslate2Backend:
+    """CTranslate2 on an exported model (`a2d export`)."""
+
+    def __init__(
+        self, folder: str | Path, vocabs: tuple[Vocab, Vocab], threads: int
+    ) -> None:
+        """
+        Raises:
+            UserError: if the folder holds no exported model.
+        """
+        if not (Path(folder) / "model.bin").is_file():
+            raise UserError(f"{folder}: there is no exported model")
+        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        # workers of one thread each translate more than one worker of many threads
+        self.translator = ctranslate2.Translator(
+            str(folder), device=device, inter_threads=threads, intra_threads=1
+        )
+        src_vocab, tgt_vocab = vocabs
+        self.src_pieces = src_vocab.pieces
+        self.tgt_ids = {piece: i for i, piece in enumerate(tgt_vocab.pieces)}
+
+    def search(
+        self, sources: Sequence[Sequence[int]], decode: Decode, num_hypotheses: int
+    ) -> list[list[Hypothesis]]:
+        """As `Backend.search`."""
+        results = self.translator.translate_batch(
+            [[self.src_pieces[token] for token in source] for source in sources],
+            max_batch_size=max(1, decode.max_tokens // decode.beam_size),
+            batch_type="tokens",
+            beam_size=decode.beam_size,
+            num_hypotheses=num_hypotheses,
+            length_penalty=decode.length_penalty,
+            max_decoding_length=decode.max_length,
+            return_scores=True,
+            max_input_length=0,
+        )
+        return [
+            [
+                self._hypothesis(pieces, score, decode)
+                for pieces, score in zip(result.hypotheses, result.scores, strict=True)
+            ]
+            for result in results
+        ]
+
+    def _hypothesis(
+        self, pieces: list[str], score: float, decode: Decode
+    ) -> Hypothesis:
+        length = min(len(pieces) + 1, decode.max_length)
+        # greedy search returns sums, beam search normalised ones
+        log_prob = score * length**decode.length_penalty
+        return Hypothesis([self.tgt_ids[piece] for piece in pieces], score, log_prob)
+
+
+def open_models(
+    folders: Sequence[Path], backend: str, threads: int
+) -> tuple[Backend, tuple[Vocab, Vocab]]:
+    """A backend and the vocabularies of trained models.
+
+    Args:
+        folders: run folders, several for an ensemble, or one exported model.
+        backend: `ctranslate2`, which needs one model that is exported, or `torch`.
+
+    Raises:
+        UserError: if a folder holds neither.
+    """
+    first = folders[0]
+    if (first / "model.bin").is_file():
+        vocabs = Vocab(first / "source.spm"), Vocab(first / "target.spm")
+        return CTranslate2Backend(first, vocabs, threads), vocabs
+    run = load(Run, first / "config.yaml")
+    vocab_folder = first.parent.parent / "vocab"
+    src, tgt = run.languages
+    vocabs = Vocab(vocab_folder / f"{src}.spm"), Vocab(vocab_folder / f"{tgt}.spm")
+    if backend == "ctranslate2" and len(folders) == 1:
+        return CTranslate2Backend(first / "ctranslate2", vocabs, threads), vocabs
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    models = [load_model(folder).to(device) for folder in folders]
+    return TorchBackend(models, device), vocabs
+
+
+def translate(
+    backend: Backend,
+    vocabs: tuple[Vocab, Vocab],
+    lines: Sequence[str],
+    decode: Decode,
+    num_hypotheses: int = 1,
+    name: str | None = None,
+) -> list[list[Translation]]:
+    """Translate lines; an empty line stays empty.
+
+    Sentences of like length share a batch, whatever their order. With a name, progress
+    and the time left are shown on standard error.
+
+    Returns:
+        For each line its translations, best first.
+    """
+    src_vocab, tgt_vocab = vocabs
+    sources = src_vocab.encode(lines)
+    widths = np.array([len(source) + 1 for source in sources])
+    found: list[list[Translation]] = [[Translation("", 0.0, 0.0)] for _ in lines]
+    order = np.array([i for i in np.argsort(-widths, kind="stable") if sources[i]], int)
+    started = shown = time.monotonic()
+    done, total = 0, int(widths[order].sum())
+    for indices in cut(order, widths, decode.max_tokens // decode.beam_size):
+        batch = [sources[i] for i in indices]
+        for index, hypotheses in zip(
+            indices, backend.search(batch, decode, num_hypotheses), strict=True
+        ):
+            texts = tgt_vocab.decode([h.tokens for h in hypotheses])
+            found[index] = [
+                Translation(text, h.score, h.log_prob)
+                for text, h in zip(texts, hypotheses, strict=True)
+            ]
+        done += int(widths[indices].sum())
+        now = time.monotonic()
+        if name and now - shown > PROGRESS_SECONDS:
+            shown, left = now, (now - started) * (total - done) / done
+            print(
+                f"[{name}] {100 * done / total:.0f} % translated  "
+                f"{clock_time(left)} left",
+                file=sys.stderr,
+                flush=True,
+            )
+    return found
+
+
+def clock_time(seconds: float) -> str:
+    """Minutes and seconds, such as 3:05."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
