@@ -1,0 +1,30 @@
+# `make` runs the demo study, `make test` every test; both set up .venv first.
+
+PYTHON ?= python3
+STUDY ?= demo
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: all test check clean
+
+all: .venv/installed
+	@snakemake --cores all --quiet rules host --config study=$(STUDY)
+	@python workflow_scripts/show_scores.py results/$(STUDY)
+
+test: .venv/installed
+	@pytest -n 2 --dist loadgroup
+
+# format, lint, types and the workflow's own checks
+check: .venv/installed
+	ruff format --check .
+	ruff check .
+	snakefmt --check Snakefile rules
+	mypy
+	snakemake --lint
+
+.venv/installed: pyproject.toml envs/constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --constraint envs/constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf results .snakemake

@@ -1,0 +1,67 @@
+# Text: fetch it, clean it, segment it.
+
+
+rule write_settings:
+    output:
+        "results/{dataset}/{pair}/settings/{job}.yaml",
+    log:
+        "results/logs/{dataset}/{pair}/settings/{job}.log",
+    localrule: True
+    params:
+        text=job_settings,
+    run:
+        Path(output[0]).write_text(params.text)
+
+
+rule fetch:
+    input:
+        settings="results/{dataset}/{pair}/settings/fetch_{split}.yaml",
+        files=local_files,
+    output:
+        raw="results/{dataset}/{pair}/raw/{split}.tsv.gz",
+        record="results/{dataset}/{pair}/raw/{split}.json",
+    log:
+        "results/logs/{dataset}/{pair}/fetch_{split}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{pair}/fetch_{split}.jsonl"
+    params:
+        downloads="results/downloads",
+        lock="downloads.lock",
+    shell:
+        "python -m a2d fetch --settings {input.settings:q} --out {output.raw:q}"
+        " --downloads {params.downloads} --lock {params.lock} 2>&1 | tee {log:q}"
+
+
+rule clean:
+    input:
+        settings="results/{dataset}/{src}-{tgt}/settings/clean.yaml",
+        raw=raw_text,
+        protect=protected_text,
+    output:
+        text=multiext(
+            "results/{dataset}/{src}-{tgt}/corpus/{split}", ".{src}", ".{tgt}"
+        ),
+        counts="results/{dataset}/{src}-{tgt}/corpus/{split}.counts.tsv",
+    log:
+        "results/logs/{dataset}/{src}-{tgt}/clean_{split}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{src}-{tgt}/clean_{split}.jsonl"
+    shell:
+        "python -m a2d clean --settings {input.settings:q} --split {wildcards.split}"
+        " --raw {input.raw:q} --protect {input.protect:q} --out {output.text:q}"
+        " --counts {output.counts:q} 2>&1 | tee {log:q}"
+
+
+rule vocab:
+    input:
+        settings="results/{dataset}/{src}-{tgt}/settings/vocab.yaml",
+        text=multiext("results/{dataset}/{src}-{tgt}/corpus/train", ".{src}", ".{tgt}"),
+    output:
+        vocab=multiext("results/{dataset}/{src}-{tgt}/vocab/", "{src}.spm", "{tgt}.spm"),
+    log:
+        "results/logs/{dataset}/{src}-{tgt}/vocab.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{src}-{tgt}/vocab.jsonl"
+    shell:
+        "python -m a2d vocab --settings {input.settings:q} --text {input.text:q}"
+        " --out {output.vocab:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,112 @@
+"""The score table of one language pair: quality, size and speed of every system."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from a2d.corpus import read_lines
+from a2d.files import atomic_write
+from a2d.metrics import paired_bootstrap
+
+snakemake: Any
+
+COLUMNS = [
+    "system", "seed", "testset", "sentences",
+    "bleu", "chrf", "greedy_bleu", "greedy_chrf",
+    "bleu_delta", "bleu_p", "chrf_delta", "chrf_p",
+    "argmax_probability", "parameters", "megabytes",
+    "greedy_sentences_per_second", "beam_sentences_per_second",
+    "greedy_speedup", "beam_speedup",
+    "bleu_signature", "chrf_signature",
+]  # fmt: skip
+
+
+def main(
+    scores: list[str],
+    translations: list[str],
+    references: list[str],
+    speed: str,
+    baseline: str,
+    samples: int,
+    output: str,
+) -> None:
+    """Write the table, one row a system, seed and test set.
+
+    Args:
+        scores: one JSON file a row of the table.
+        translations: beam search's, in the order of `scores`.
+        references: one a test set, named `{testset}.{lang}`.
+        baseline: the system that the others of the same seed are compared with.
+        samples: of the paired bootstrap.
+    """
+    records = [json.loads(Path(path).read_text()) for path in scores]
+    hypotheses = {
+        (record["system"], record["seed"], record["testset"]): list(read_lines(path))
+        for record, path in zip(records, translations, strict=True)
+    }
+    targets = {Path(path).stem: list(read_lines(path)) for path in references}
+
+    rows = []
+    for record in records:
+        system, seed, testset = record["system"], record["seed"], record["testset"]
+        row = score_row(record)
+        baseline_hypotheses = hypotheses.get((baseline, seed, testset))
+        if system != baseline and baseline_hypotheses is not None:
+            compared = paired_bootstrap(
+                targets[testset],
+                baseline_hypotheses,
+                hypotheses[system, seed, testset],
+                samples,
+            )
+            for metric in ("bleu", "chrf"):
+                row[f"{metric}_delta"] = compared[metric]["delta"]
+                row[f"{metric}_p"] = compared[metric]["p_value"]
+        rows.append(row)
+
+    table = pd.DataFrame(rows).merge(
+        speed_columns(pd.read_csv(speed, sep="\t")), on=["system", "seed"], how="left"
+    )
+    with atomic_write(output) as file:
+        table.reindex(columns=COLUMNS).to_csv(
+            file, sep="\t", index=False, float_format="%.6g"
+        )
+
+
+def score_row(record: dict[str, Any]) -> dict[str, Any]:
+    """One score file as cells of the table."""
+    same_name = set(COLUMNS) & set(record)
+    return {column: record[column] for column in same_name} | {
+        "bleu": record["beam"]["bleu"],
+        "chrf": record["beam"]["chrf"],
+        "greedy_bleu": record["greedy"]["bleu"],
+        "greedy_chrf": record["greedy"]["chrf"],
+        "bleu_signature": record["beam"]["bleu_signature"],
+        "chrf_signature": record["beam"]["chrf_signature"],
+    }
+
+
+def speed_columns(speed: pd.DataFrame) -> pd.DataFrame:
+    """One row a system and seed, columns `greedy_speedup`, `beam_speedup`, ..."""
+    wide = speed.pivot(
+        index=["system", "seed"],
+        columns="search",
+        values=["sentences_per_second", "speedup"],
+    )
+    wide.columns = wide.columns.map("{0[1]}_{0[0]}".format)
+    return wide.reset_index()
+
+
+if __name__ == "__main__":
+    sys.stderr = open(snakemake.log[0], "w")
+    main(
+        snakemake.input.scores,
+        snakemake.input.translations,
+        snakemake.input.references,
+        snakemake.input.speed,
+        snakemake.params.baseline,
+        snakemake.params.samples,
+        snakemake.output.scores,
+    )
