@@ -1,0 +1,253 @@
+"""The whole DAG, run for real, and what reruns after a change."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from project import ROOT, Project
+
+from a2d.checkpoint import load_weights
+from a2d.metrics import closest, scores
+
+pytestmark = pytest.mark.xdist_group("study")  # one worker builds the study once
+
+SYSTEMS = [
+    *("teacher", "student", "word_kd", "seq_kd"),
+    *("seq_inter", "a2d", "seq_kd_a2d", "voted"),
+]
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def test_table_has_every_system_with_the_scores_of_its_translations(finished: Project):
+    table = pd.read_csv(finished.path("tiny/scores.tsv"), sep="\t")
+    assert list(table["system"]) == SYSTEMS
+    references = lines(finished.path("toy/de-en/corpus/test.en"))
+    for row in table.itertuples():
+        folder = finished.path(f"toy/de-en/{row.system}/seed1/translations")
+        for column, name in (("", "test.txt"), ("greedy_", "test.greedy.txt")):
+            expected = scores(lines(folder / name), references)
+            assert getattr(row, f"{column}bleu") == pytest.approx(
+                expected["bleu"], abs=1e-3
+            )
+            assert getattr(row, f"{column}chrf") == pytest.approx(
+                expected["chrf"], abs=1e-3
+            )
+    assert table.set_index("system")["bleu_p"].isna().to_dict() == {
+        system: system == "student" for system in SYSTEMS
+    }
+
+
+def test_table_knows_the_size_of_every_model(finished: Project):
+    table = pd.read_csv(finished.path("tiny/scores.tsv"), sep="\t", index_col="system")
+    for system in SYSTEMS:
+        path = finished.path(f"toy/de-en/{system}/seed1/model.safetensors")
+        tied = ("tgt_embedding.weight", "projection.weight")
+        weights = load_weights(path).items()
+        count = sum(tensor.numel() for name, tensor in weights if name not in tied)
+        assert table.loc[system, "parameters"] == count
+        assert count * 4 < path.stat().st_size < count * 4 + 20_000
+
+
+def test_distilled_text_is_what_the_teacher_says(finished: Project):
+    folder = finished.path("toy/de-en")
+    gold = lines(folder / "corpus/train.de")
+    for corpus in ("seq_kd", "seq_inter"):
+        made = folder / f"distilled/{corpus}/teacher-seed1"
+        assert lines(made / "train.de") == gold
+        assert len(lines(made / "train.en")) == len(gold)
+    said = translate(folder / "teacher/seed1", gold[:20], "--beam-size", "2")
+    assert lines(folder / "distilled/seq_kd/teacher-seed1/train.en")[:20] == said
+
+
+def test_seq_inter_is_at_least_as_close_to_gold_as_each_of_the_beam(finished: Project):
+    folder = finished.path("toy/de-en")
+    sources = lines(folder / "corpus/train.de")[:10]
+    references = lines(folder / "corpus/train.en")[:10]
+    arguments = ("--beam-size", "4", "--n-best", "4")
+    said = translate(folder / "teacher/seed1", sources, *arguments)
+    nbest = [line.split("\t")[1] for line in said]
+    chosen = lines(folder / "distilled/seq_inter/teacher-seed1/train.en")
+    for i, reference in enumerate(references):
+        beam = nbest[4 * i : 4 * i + 4]
+        assert chosen[i] == beam[closest(beam, reference)]
+
+
+def translate(model: Path, sources: list[str], *arguments: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "a2d", "translate", str(model), *arguments],
+        input="\n".join(sources) + "\n",
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    return done.stdout.splitlines()
+
+
+def test_clean_training_text_shares_no_sentence_with_the_test_set(finished: Project):
+    folder = finished.path("toy/de-en/corpus")
+    for language in ("de", "en"):
+        train = set(lines(folder / f"train.{language}"))
+        assert not train & set(lines(folder / f"test.{language}"))
+    counts = pd.read_csv(folder / "train.counts.tsv", sep="\t", index_col="step")
+    assert counts["kept"].iloc[-1] == len(lines(folder / "train.de"))
+    assert counts["kept"].iloc[0] == 600
+
+
+def test_a2d_reports_the_alignment_it_learned(finished: Project):
+    path = finished.path("toy/de-en/a2d/seed1/training.json")
+    alignment = json.loads(path.read_text())["alignment"]
+    assert set(alignment) == {"enc_self_attn", "dec_self_attn", "cross_attn"}
+    for learned in alignment.values():
+        assert len(learned["weight"]) == math.prod(learned["teacher"]) == 4
+        assert len(learned["weight"][0]) == math.prod(learned["student"]) == 2
+    path = finished.path("toy/de-en/student/seed1/training.json")
+    assert json.loads(path.read_text())["alignment"] is None
+
+
+def test_page_is_one_file_that_shows_every_system(finished: Project):
+    page = finished.path("tiny/report.html").read_text()
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page)
+    assert page.count("data:image/svg+xml") == 3
+    table = pd.read_csv(finished.path("tiny/scores.tsv"), sep="\t")
+    for row in table.itertuples():
+        assert row.system in page
+        assert f"{row.bleu:.1f}" in page
+
+
+def test_progress_names_job_step_loss_and_time_left(finished: Project):
+    said = finished.said  # type: ignore[attr-defined]
+    progress = r"\[toy/de-en/teacher/seed1\] step \d+/60 .* loss [\d.]+ .* left"
+    assert re.search(progress, said)
+
+
+def test_finished_study_has_nothing_to_do(finished: Project):
+    assert "Nothing to be done" in finished.run()
+
+
+def test_one_pair_is_one_target(finished: Project):
+    outputs = {output for _, output in finished.jobs("results/toy/en-de/scores.tsv")}
+    assert outputs
+    assert all("/en-de/" in output for output in outputs)
+
+
+def test_changed_system_reruns_alone_with_what_depends_on_it(finished: Project):
+    before = finished.config.read_text()
+    finished.edit(lambda v: v["systems"]["seq_kd"].update(train={"max_steps": 50}))
+    trained = {output for rule, output in finished.jobs() if rule == "train"}
+    distilled = {output for rule, output in finished.jobs() if rule == "distill"}
+    finished.config.write_text(before)
+    runs = {path.split("/")[3] for path in trained}
+    assert runs == {"seq_kd", "seq_inter"}  # seq_inter continues seq_kd
+    assert not distilled
+
+
+def test_snakemake_report_has_captions_and_categories(finished: Project):
+    path = finished.folder / "report.zip"
+    finished.run("--report", str(path))
+    with zipfile.ZipFile(path) as archive:
+        text = " ".join(
+            archive.read(name).decode(errors="ignore")
+            for name in archive.namelist()
+            if name.endswith((".html", ".js"))
+        )
+    for category in ("Scores", "Quality", "Training", "Attention"):
+        assert category in text
+
+
+def test_project_s_own_study_plans_and_finds_its_profiles():
+    for arguments in ([], ["--profile", "slurm"], ["--config", "study=paper"]):
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "snakemake",
+                "--dry-run",
+                "--cores",
+                "1",
+                *arguments,
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_mistake_in_the_configuration_is_a_sentence(project: Project):
+    project.edit(lambda v: v["systems"]["a2d"].update(losess={"word_kd": 1}))
+    done = project.snakemake("--dry-run")
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "systems.a2d.losess: there is no such key; did you mean losses?" in said
+    assert "Traceback" not in said
+
+
+def test_unequal_line_counts_stop_with_a_sentence_and_lose_nothing(project: Project):
+    with open(project.folder / "train.de", "a") as file:
+        file.write("noch ein Satz\n")
+    done = project.snakemake("results/toy/de-en/corpus/train.de")
+    assert done.returncode != 0
+    assert "601 lines" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not project.path("toy/de-en/raw/train.tsv.gz").exists()
+    rows = yaml.safe_load(project.config.read_text())
+    assert rows["study"] == "tiny"
+
+
+def test_missing_file_is_named(project: Project):
+    (project.folder / "train.en").unlink()
+    done = project.snakemake("--dry-run")
+    assert done.returncode != 0
+    assert "train.en" in done.stdout + done.stderr
+
+
+def test_killed_training_goes_on(project: Project):
+    """Kill the workflow in the middle of a training; the next one resumes it."""
+    target = "results/toy/de-en/student/seed1/model.safetensors"
+    long = {"max_steps": 400, "save_interval": 10}
+    project.edit(lambda v: v["train"].update(long))
+    process = subprocess.Popen(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "snakemake",
+                "--snakefile",
+                str(ROOT / "Snakefile"),
+            ),
+            *("--directory", str(project.folder), "--cores", "2", "--configfile"),
+            *(str(project.config), "--replace-workflow-config", target),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    state = project.path("toy/de-en/student/seed1/state/last.pt")
+    wait_for(state.exists)
+    subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=True)
+    process.wait()
+    project.run("--unlock")
+    said = project.run("--rerun-incomplete", target)
+    step = int(re.search(r"student/seed1\] goes on after step (\d+)", said)[1])
+    assert step >= 10
+    assert step % 10 == 0
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
