@@ -1,0 +1,1 @@
+"""From parallel text to small, fast translation models by knowledge distillation."""
