@@ -121,7 +121,8 @@ def translate(args: argparse.Namespace) -> None:
         backend="torch" if len(args.model) > 1 else "ctranslate2",
     )
     backend, vocabs = open_models(args.model, decode.backend, args.threads)
-    lines = [line.rstrip("\n") for line in sys.stdin]
+    with open(sys.stdin.fileno(), encoding="utf-8", newline="\n") as text:
+        lines = [line.rstrip("\n") for line in text]
     for nbest in translate(backend, vocabs, lines, decode, args.n_best):
         for found in nbest:
             print(f"{found.score:.4f}\t{found.text}" if args.n_best > 1 else found.text)

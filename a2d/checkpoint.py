@@ -5,6 +5,7 @@ Weights are safetensors; states are read with `weights_only=True`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ def save_weights(path: str | Path, weights: dict[str, Tensor]) -> None:
     stored = {name: weights[name].detach().cpu() for name in names.values()}
     tied = {name: other for name, other in first.items() if name != other}
     with replacing(path) as temporary:
-        temporary.write_bytes(safetensors.torch.save(stored, metadata=tied))
+        # one key, because the order of several is random
+        metadata = {"tied": json.dumps(tied, sort_keys=True)}
+        temporary.write_bytes(safetensors.torch.save(stored, metadata=metadata))
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
@@ -41,7 +44,7 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     try:
         with safetensors.safe_open(path, "pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            tied = file.metadata() or {}
+            tied = json.loads((file.metadata() or {}).get("tied", "{}"))
     except safetensors.SafetensorError as error:
         raise UserError(f"{path}: not a safetensors file ({error})") from None
     return weights | {name: weights[other] for name, other in tied.items()}

@@ -32,6 +32,7 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 """Ids of the special tokens in every vocabulary."""
 
 NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
+TEACHER = r"^[A-Za-z][A-Za-z0-9_]*(-seed[1-9][0-9]*)?$"
 PAIR = r"^[a-z]{2,3}(_[A-Za-z]+)?-[a-z]{2,3}(_[A-Za-z]+)?$"
 Name = Annotated[str, Field(pattern=NAME)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -378,11 +379,14 @@ class System(Section):
 
     model: str
     teacher: Annotated[
-        list[str], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)
+        list[Annotated[str, Field(pattern=TEACHER)]],
+        BeforeValidator(lambda v: [v] if isinstance(v, str) else v),
     ] = []
     """`name` (its seed 1) or `name-seed2`; several are an ensemble."""
     corpus: Annotated[
-        list[str], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)
+        list[str],
+        Field(min_length=1),
+        BeforeValidator(lambda v: [v] if isinstance(v, str) else v),
     ] = ["gold"]
     """`gold` is the clean text; others are named under `corpora:`."""
     losses: Losses = Losses()
@@ -497,7 +501,7 @@ class EvaluateJob(Section):
 def parse_teacher(teacher: str) -> tuple[str, int]:
     """Split `name` or `name-seed2` into the system and its seed."""
     name, _, seed = teacher.partition("-seed")
-    return name, int(seed) if seed.isdigit() else 1
+    return name, int(seed or 1)
 
 
 def load(section: type[S], path: str | Path) -> S:
@@ -548,6 +552,8 @@ def _sentence(mistake: Any) -> str:
     if mistake["type"] == "missing":
         return f"{place}: this key is missing"
     message = mistake["msg"].removeprefix("Value error, ")
+    if mistake["type"] != "value_error":
+        message += f", not {mistake['input']!r}"
     return f"{place}: {message[0].lower()}{message[1:]}" if place else message
 
 

@@ -1,8 +1,9 @@
 """Beam search: the plain reference.
 
 It follows CTranslate2's rules, so that both give the same translations: a sentence ends
-when `beam_size` hypotheses are finished, an empty translation is not allowed, and a
-score is log-probability / length ** length_penalty with EOS counted in the length.
+when `beam_size` hypotheses are finished (without length penalty, when the best one is),
+an empty translation is not allowed, and a score is log-probability / length **
+length_penalty with EOS counted in the length.
 
 Shapes: B sentences, K beams, V vocabulary, t tokens so far.
 """
@@ -78,17 +79,25 @@ def beam_search(
     if num_hypotheses > beam_size:
         raise UserError(f"{num_hypotheses} hypotheses need a beam of at least that")
     finished: list[list[Hypothesis]] = [[] for _ in range(num_sentences)]
+    best_ended: set[int] = set()
     alive = list(range(num_sentences))
     tokens = torch.full((num_sentences, beam_size, 1), BOS, device=device)
     # all beams of a sentence start alike, so only the first may be continued
     scores = torch.full((num_sentences, beam_size), float("-inf"), device=device)
     scores[:, 0] = 0
 
+    def done(sentence: int) -> bool:
+        if length_penalty == 0:  # no longer hypothesis can overtake the best one
+            found_enough = len(finished[sentence]) >= num_hypotheses
+            return sentence in best_ended and found_enough
+        return len(finished[sentence]) >= beam_size
+
     for length in range(max_length):
         log_probs = decoder.step(tokens[:, :, -1].flatten())
         log_probs = log_probs.view(len(alive), beam_size, -1)
         if length == 0:
             log_probs[:, :, EOS] = float("-inf")
+            log_probs = log_probs.log_softmax(-1)
         vocab_size = log_probs.shape[-1]
         candidates = (scores.unsqueeze(-1) + log_probs).flatten(1)
         # at most beam_size candidates end, so twice as many always suffice
@@ -107,11 +116,11 @@ def beam_search(
                 hypothesis.append(int(words[row, column]))
             log_prob = float(top_scores[row, column])
             score = log_prob / (length + 1) ** length_penalty
+            if column == 0:
+                best_ended.add(alive[row])
             finished[alive[row]].append(Hypothesis(hypothesis, score, log_prob))
         going = [
-            row
-            for row, sentence in enumerate(alive)
-            if not last and len(finished[sentence]) < beam_size
+            row for row, sentence in enumerate(alive) if not last and not done(sentence)
         ]
         if not going:
             break

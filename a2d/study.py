@@ -212,9 +212,8 @@ def _bad_combination(config: Config, name: str, where: str) -> list[str]:
             f"the row names {len(system.teacher)}"
         )
     parent = system.init.continue_
-    if (
-        parent
-        and config.models[system.model] != config.models[config.systems[parent].model]
+    if parent and config.models[system.model] != config.models.get(
+        config.systems[parent].model, config.models[system.model]
     ):
         mistakes.append(
             f"{place}.init.continue: {parent} has another architecture (on {where})"

@@ -128,7 +128,10 @@ class Training:
         ).to(me.device)
         self.forward: nn.Module = self.objective
         if me.size > 1:
-            self.forward = DistributedDataParallel(self.objective)
+            # the only buffer, of positions, grows with what each worker has read
+            self.forward = DistributedDataParallel(
+                self.objective, broadcast_buffers=False
+            )
         self.optimizer = torch.optim.Adam(
             self.objective.parameters(),
             betas=run.train.betas,
@@ -259,7 +262,8 @@ class Training:
         goodness = score if config.select == "bleu" else -loss
         better = not progress.best or goodness > progress.best[0][0]
         progress.stale = 0 if better else progress.stale + 1
-        ranking = sorted([*progress.best, (goodness, progress.step)], reverse=True)
+        ranking = [*progress.best, (goodness, progress.step)]
+        ranking.sort(key=lambda found: -found[0])  # of equals the first stays ahead
         progress.best = ranking[: config.average]
         if self.me.leads and (goodness, progress.step) in progress.best:
             checkpoint.save_weights(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import sentencepiece
 
 from a2d.config import BOS, EOS, PAD, UNK, UserError
+from a2d.files import replacing
 
 MAX_TRAINING_SENTENCES = 5_000_000
 
@@ -22,31 +22,36 @@ def train_vocab(
     Raises:
         UserError: if the text is too small for a vocabulary of this size.
     """
-    out = Path(out)
-    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                input=[str(file) for file in files],
-                model_prefix=f"{folder}/vocab",
-                model_type=kind,
-                vocab_size=size,
-                character_coverage=0.9999,
-                byte_fallback=True,
-                normalization_rule_name="identity",  # the text is NFC already
-                input_sentence_size=MAX_TRAINING_SENTENCES,
-                shuffle_input_sentence=True,
-                num_threads=1,  # the same text gives the same vocabulary
-                pad_id=PAD,
-                unk_id=UNK,
-                bos_id=BOS,
-                eos_id=EOS,
-                minloglevel=2,
-            )
-        except RuntimeError as error:
-            raise UserError(
-                f"vocab.size {size} does not fit the text of {files[0]}: {error}"
-            ) from None
-        os.replace(f"{folder}/vocab.model", out)
+    lines = (
+        line.rstrip("\n")
+        for file in files
+        for line in open(file, encoding="utf-8", newline="\n")  # noqa: SIM115
+    )
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=lines,
+            model_writer=model,
+            model_type=kind,
+            vocab_size=size,
+            character_coverage=0.9999,
+            byte_fallback=True,
+            normalization_rule_name="identity",  # the text is NFC already
+            input_sentence_size=MAX_TRAINING_SENTENCES,
+            shuffle_input_sentence=True,
+            num_threads=1,  # the same text gives the same vocabulary
+            pad_id=PAD,
+            unk_id=UNK,
+            bos_id=BOS,
+            eos_id=EOS,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise UserError(
+            f"vocab.size {size} does not fit the text of {files[0]}: {error}"
+        ) from None
+    with replacing(out) as temporary:
+        temporary.write_bytes(model.getvalue())
 
 
 class Vocab:
