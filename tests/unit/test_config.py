@@ -61,8 +61,8 @@ def test_all_mistakes_are_told_together() -> None:
     assert len(lines) == 4
     assert "d_ff: this key is missing" in lines
     assert "d_modle: there is no such key; did you mean d_model?" in lines
-    assert "norm: input should be 'pre' or 'post'" in lines
-    assert "dropout: input should be less than 1" in lines
+    assert "norm: input should be 'pre' or 'post', not 'mid'" in lines
+    assert "dropout: input should be less than 1, not 1" in lines
 
 
 @pytest.mark.parametrize("changes", [{"num_heads": 3}, {"d_model": 15, "num_heads": 5}])
