@@ -13,6 +13,7 @@ from a2d.checkpoint import count_parameters
 from a2d.config import Decode, EvaluateJob, Run, load
 from a2d.initialize import load_model
 from a2d.metrics import legacy_bleu, scores
+from a2d.progress import tell
 from a2d.translate import open_models, translate
 
 
@@ -92,8 +93,10 @@ def measure_speed(
         for search, decode in (("greedy", greedily(job.decode)), ("beam", job.decode)):
             contestants[name, search] = (backend, vocabs, decode)
     rates: dict[tuple[str, str], list[float]] = {key: [] for key in contestants}
-    for repetition in range(job.evaluate.speed_repetitions + 1):
+    rounds = job.evaluate.speed_repetitions
+    for repetition in range(rounds + 1):
         for key, (backend, vocabs, decode) in contestants.items():
+            tell("speed", f"round {repetition} of {rounds}: {' '.join(key)}")
             started = time.perf_counter()
             translate(backend, vocabs, sources, decode)
             if repetition > 0:

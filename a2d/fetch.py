@@ -38,6 +38,7 @@ from a2d.corpus import decode_lines, pair_lines, unzipped
 from a2d.download import Downloads
 from a2d.extract import Row
 from a2d.files import atomic_write, sha256_of
+from a2d.progress import tell
 
 
 class Text(NamedTuple):
@@ -71,6 +72,7 @@ def fetch(
     records = []
     with atomic_write(out) as file:
         for source in sources:
+            tell(str(out), f"reads {source!r}")
             text = _text(source, src, tgt, store)
             digest, num_rows = hashlib.sha256(), 0
             for row in text.rows:
@@ -88,6 +90,7 @@ def fetch(
                     "text_sha256": digest.hexdigest(),
                 }
             )
+            tell(str(out), f"{num_rows:,} pairs")
             _warn_of_other_text(source, digest.hexdigest())
     with atomic_write(str(out).removesuffix(".tsv.gz") + ".json") as file:
         json.dump(records, file, indent=2, ensure_ascii=False)

@@ -12,7 +12,6 @@ import math
 import platform
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +35,8 @@ from a2d.initialize import load_model, new_model
 from a2d.losses import token_loss
 from a2d.metrics import bleu
 from a2d.objective import Objective, token_logits
-from a2d.translate import PROGRESS_SECONDS, TorchBackend, clock_time, translate
+from a2d.progress import PROGRESS_SECONDS, clock_time, tell
+from a2d.translate import TorchBackend, translate
 from a2d.vocab import Vocab
 
 LOG_INTERVAL = 50
@@ -230,12 +230,11 @@ class Training:
             else ""
         )
         if self.me.leads:
-            print(
-                f"[{self.name}] step {progress.step}/{config.max_steps}  "
-                f"epoch {progress.epoch}  loss {loss:.3f}{best}  "
-                f"{speed:,.0f} tokens/s  {clock_time(left)} left",
-                file=sys.stderr,
-                flush=True,
+            tell(
+                self.name,
+                f"step {progress.step}/{config.max_steps}  epoch {progress.epoch}  "
+                f"loss {loss:.3f}{best}  {speed:,.0f} tokens/s  "
+                f"{clock_time(left)} left",
             )
 
     def write(self, values: dict[str, float]) -> None:
@@ -354,7 +353,7 @@ class Training:
                 else "starts"
             )
         if self.me.leads:
-            print(f"[{self.name}] {said}", file=sys.stderr, flush=True)
+            tell(self.name, said)
             if self.progress.step == 0:
                 shutil.rmtree(self.state, ignore_errors=True)
                 shutil.rmtree(self.out / "tensorboard", ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +16,9 @@ from a2d.config import EOS, Decode, Run, UserError, load
 from a2d.data import cut, pad
 from a2d.initialize import load_model
 from a2d.model import Cache, Transformer
+from a2d.progress import PROGRESS_SECONDS, clock_time, tell
 from a2d.search import Ensemble, Hypothesis, beam_search
 from a2d.vocab import Vocab
-
-PROGRESS_SECONDS = 4.0
-"""Least time between two lines of progress."""
 
 
 @dataclass(frozen=True)
@@ -199,15 +196,6 @@ def translate(
         now = time.monotonic()
         if name and now - shown > PROGRESS_SECONDS:
             shown, left = now, (now - started) * (total - done) / done
-            print(
-                f"[{name}] {100 * done / total:.0f} % translated  "
-                f"{clock_time(left)} left",
-                file=sys.stderr,
-                flush=True,
-            )
+            percent = f"{100 * done / total:.0f} % translated"
+            tell(name, f"{percent}  {clock_time(left)} left")
     return found
-
-
-def clock_time(seconds: float) -> str:
-    """Minutes and seconds, such as 3:05."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -10,6 +10,7 @@ import pandas as pd
 from a2d.corpus import read_lines
 from a2d.files import atomic_write
 from a2d.metrics import paired_bootstrap
+from a2d.progress import tell
 
 snakemake: Any
 
@@ -55,6 +56,7 @@ def main(
         row = score_row(record)
         baseline_hypotheses = hypotheses.get((baseline, seed, testset))
         if system != baseline and baseline_hypotheses is not None:
+            tell("scores", f"paired bootstrap of {system}-seed{seed}, {testset}")
             compared = paired_bootstrap(
                 targets[testset],
                 baseline_hypotheses,

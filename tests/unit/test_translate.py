@@ -9,7 +9,7 @@ import torch
 from a2d.config import Decode, Run, UserError
 from a2d.initialize import load_model
 from a2d.search import Hypothesis
-from a2d.translate import TorchBackend, Translation, clock_time, open_models, translate
+from a2d.translate import TorchBackend, Translation, open_models, translate
 from a2d.vocab import Vocab
 
 BEAM = Decode(
@@ -153,12 +153,3 @@ def test_progress_is_shown_with_the_time_left(
     ]
     translate(Echo(), vocabs, lines, decode)
     assert capsys.readouterr().err == ""
-
-
-def test_clock_time() -> None:
-    assert [clock_time(s) for s in (0, 59.9, 185, 3600)] == [
-        "0:00",
-        "0:59",
-        "3:05",
-        "60:00",
-    ]
