@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: all test check clean
 
 all: .venv/installed
-	@snakemake --cores all --quiet rules host --config study=$(STUDY)
+	@snakemake --cores all --rerun-incomplete --quiet rules host --config study=$(STUDY)
 	@python workflow_scripts/show_scores.py results/$(STUDY)
 
 test: .venv/installed

@@ -85,10 +85,10 @@ def evaluate(args: argparse.Namespace) -> None:
     from a2d.evaluate import evaluate
     from a2d.files import atomic_write
 
-    job = config.load(config.EvaluateJob, args.settings)
+    decode = config.load(config.Decode, args.settings)
     sources, references = zip(*read_parallel(*args.text), strict=True)
     facts, *translations = evaluate(
-        job, args.run, sources, references, args.testset, args.threads
+        decode, args.run, sources, references, args.testset, args.threads
     )
     for path, lines in zip(args.translations, translations, strict=True):
         with atomic_write(path) as file:
@@ -111,18 +111,22 @@ def speed(args: argparse.Namespace) -> None:
 
 
 def translate(args: argparse.Namespace) -> None:
+    from a2d.corpus import decode_lines, normalise
     from a2d.translate import open_models, translate
 
-    decode = config.Decode(
-        beam_size=args.beam_size,
-        length_penalty=args.length_penalty,
-        max_tokens=4000 * args.beam_size,
-        max_length=256,
-        backend="torch" if len(args.model) > 1 else "ctranslate2",
-    )
+    if args.n_best > args.beam_size:
+        raise UserError(f"--n-best {args.n_best} needs as large a --beam-size")
+    search = {
+        "beam_size": args.beam_size,
+        "length_penalty": args.length_penalty,
+        "max_tokens": 4000 * args.beam_size,
+        "max_length": 256,
+        "backend": "torch" if len(args.model) > 1 else "ctranslate2",
+    }
+    decode = config.parse(config.Decode, search)
     backend, vocabs = open_models(args.model, decode.backend, args.threads)
-    with open(sys.stdin.fileno(), encoding="utf-8", newline="\n") as text:
-        lines = [line.rstrip("\n") for line in text]
+    stdin = decode_lines(sys.stdin.buffer, "standard input")
+    lines = [normalise(line) for line in stdin]
     for nbest in translate(backend, vocabs, lines, decode, args.n_best):
         for found in nbest:
             print(f"{found.score:.4f}\t{found.text}" if args.n_best > 1 else found.text)
@@ -220,7 +224,12 @@ def parser() -> argparse.ArgumentParser:
     add("model", "exported model or run folder; several run folders vote", nargs="+")
     add("--beam-size", "1 is greedy search", type=int, default=5)
     add("--length-penalty", "exponent of the length", type=float, default=1.0)
-    add("--n-best", "translations a line, with scores", type=int, default=1)
+    add(
+        "--n-best",
+        "translations a line, with scores; an empty line has one",
+        type=int,
+        default=1,
+    )
     add("--threads", "translating at once", type=int, default=cores)
     return top
 
@@ -233,6 +242,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"a2d {args.command}: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except Interrupted as interrupted:
         print(f"a2d {args.command}: {interrupted}", file=sys.stderr)
         return 128 + signal.SIGTERM

@@ -272,6 +272,7 @@ class Train(Section):
     warmup_steps: Annotated[int, Field(ge=0)]
     betas: tuple[float, float]
     weight_decay: Annotated[float, Field(ge=0)]
+    """Decoupled from the gradient (Loshchilov and Hutter 2019), as in fairseq."""
     label_smoothing: Fraction
     clip_norm: Annotated[float, Field(ge=0)]
     """Longest gradient; 0 turns clipping off."""
@@ -348,6 +349,12 @@ class A2D(Section):
     enc_self_attn: Annotated[float, Field(ge=0)] = 1.0
     dec_self_attn: Annotated[float, Field(ge=0)] = 0.5
     cross_attn: Annotated[float, Field(ge=0)] = 0.5
+
+    @model_validator(mode="after")
+    def _aligns_something(self) -> A2D:
+        if not any(getattr(self, kind) for kind in ATTENTIONS):
+            raise ValueError(f"one of {', '.join(ATTENTIONS)} must be above 0")
+        return self
 
 
 class Losses(Section):
@@ -489,7 +496,7 @@ class DistillJob(Distilled):
 
 
 class EvaluateJob(Section):
-    """How the systems of one language pair are scored and measured."""
+    """How the decoding speed of one language pair's systems is measured."""
 
     evaluate: Evaluate
     decode: Decode

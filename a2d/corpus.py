@@ -204,7 +204,8 @@ def _normal_pairs(
 ) -> Iterator[tuple[str, str]]:
     for line in read_lines(raw):
         document, src, tgt = line.split("\t")
-        if not shares or split_of(document, shares) == split:
+        # a sentence without a document is one of its own
+        if not shares or split_of(document or src, shares) == split:
             yield normalise(src), normalise(tgt)
 
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ctranslate2
+
 from a2d.checkpoint import count_parameters
 from a2d.config import Decode, EvaluateJob, Run, load
 from a2d.initialize import load_model
@@ -18,7 +20,7 @@ from a2d.translate import open_models, translate
 
 
 def evaluate(
-    job: EvaluateJob,
+    decode: Decode,
     run_folder: Path,
     sources: Sequence[str],
     references: Sequence[str],
@@ -32,13 +34,10 @@ def evaluate(
     """
     run = load(Run, run_folder / "config.yaml")
     name = f"{run.dataset}/{run.pair}/{run.system}/seed{run.seed} {testset}"
-    backend, vocabs = open_models([run_folder], job.decode.backend, threads)
-    beam = [
-        best for best, *_ in translate(backend, vocabs, sources, job.decode, name=name)
-    ]
+    backend, vocabs = open_models([run_folder], decode.backend, threads)
+    beam = [best for best, *_ in translate(backend, vocabs, sources, decode, name=name)]
     greedy = [
-        best.text
-        for best, *_ in translate(backend, vocabs, sources, greedily(job.decode))
+        best.text for best, *_ in translate(backend, vocabs, sources, greedily(decode))
     ]
     facts = {
         "dataset": run.dataset,
@@ -47,7 +46,7 @@ def evaluate(
         "seed": run.seed,
         "testset": testset,
         "sentences": len(sources),
-        "beam_size": job.decode.beam_size,
+        "beam_size": decode.beam_size,
         "beam": scores([best.text for best in beam], references),
         "greedy": scores(greedy, references),
         "legacy_bleu": legacy_bleu(
@@ -93,6 +92,7 @@ def measure_speed(
         for search, decode in (("greedy", greedily(job.decode)), ("beam", job.decode)):
             contestants[name, search] = (backend, vocabs, decode)
     rates: dict[tuple[str, str], list[float]] = {key: [] for key in contestants}
+    device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
     rounds = job.evaluate.speed_repetitions
     for repetition in range(rounds + 1):
         for key, (backend, vocabs, decode) in contestants.items():
@@ -113,7 +113,7 @@ def measure_speed(
             "speedup": round(statistics.median(found) / statistics.median(unit), 2)
             if unit
             else None,
-            "backend": "ctranslate2",
+            "backend": f"ctranslate2 on {device}",
             "threads": threads,
         }
         for (name, search), found in rates.items()

@@ -17,7 +17,7 @@ Files = Mapping[str, bytes]
 
 
 class Row(NamedTuple):
-    """A sentence or a short text, its translation, and where they stand."""
+    """A sentence or a short text, its translation, and where they stand, if known."""
 
     document: str
     src: str

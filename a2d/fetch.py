@@ -162,15 +162,15 @@ def _languages(template: str, src: str, tgt: str) -> tuple[str, ...]:
 
 
 def _aligned(sides: list[tuple[Path, str]], columns: tuple[int, int]) -> Iterator[Row]:
-    """Rows of two files of one language each, or of one TSV; a document is a line."""
+    """Rows of two files of one language each, or of one TSV, without documents."""
     lines = [_lines(path, member) for path, member in sides]
     names = [f"{path}: {member}" if member else str(path) for path, member in sides]
     if len(sides) == 2:
         pairs = pair_lines(lines[0], lines[1], names[0], names[1])
     else:
         pairs = _columns(lines[0], columns, names[0])
-    for number, (src, tgt) in enumerate(pairs, 1):
-        yield Row(str(number), src, tgt)
+    for src, tgt in pairs:
+        yield Row("", src, tgt)
 
 
 def _columns(
@@ -300,7 +300,7 @@ def _last_line(output: bytes) -> str:
 
 
 def _tool_text(pairs: Iterable[tuple[str, str]], name: str, tool: str) -> Text:
-    rows = (Row(str(number), *pair) for number, pair in enumerate(pairs, 1))
+    rows = (Row("", *pair) for pair in pairs)
     return Text([{"name": name, "version": f"{tool} {version(tool)}"}], rows)
 
 

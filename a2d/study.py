@@ -103,7 +103,8 @@ def job_settings(config: Config, dataset: str, pair: str, job: str) -> Section:
 
     Args:
         config: as returned by `resolve_pair` for this dataset and pair.
-        job: `clean`, `vocab`, `evaluate`, `fetch_{split}` or `distill_{corpus}`.
+        job: `clean`, `vocab`, `decode`, `evaluate`, `fetch_{split}` or
+            `distill_{corpus}`.
     """
     row = config.datasets[dataset].pairs[pair]
     kind, _, what = job.partition("_")
@@ -114,6 +115,8 @@ def job_settings(config: Config, dataset: str, pair: str, job: str) -> Section:
         return CleanJob(filters=config.clean, hold_out=row.hold_out)
     if kind == "vocab":
         return config.vocab
+    if kind == "decode":
+        return config.decode
     if kind == "distill":
         made = config.corpora[what].model_dump()
         return DistillJob(**made, decode=config.decode)

@@ -132,7 +132,7 @@ class Training:
             self.forward = DistributedDataParallel(
                 self.objective, broadcast_buffers=False
             )
-        self.optimizer = torch.optim.Adam(
+        self.optimizer = torch.optim.AdamW(
             self.objective.parameters(),
             betas=run.train.betas,
             weight_decay=run.train.weight_decay,
@@ -295,7 +295,8 @@ class Training:
 
     def fingerprint(self) -> str:
         """Only a state with the same fingerprint is taken up."""
-        parts = [self.run.fingerprint(), *self.files.hashes(), str(self.me.size)]
+        where = f"{self.me.size} x {self.me.device.type}"
+        parts = [self.run.fingerprint(), *self.files.hashes(), where]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def save_when_due(self, interrupted: bool) -> None:

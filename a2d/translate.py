@@ -13,12 +13,16 @@ import numpy as np
 import torch
 
 from a2d.config import EOS, Decode, Run, UserError, load
+from a2d.corpus import normalise
 from a2d.data import cut, pad
 from a2d.initialize import load_model
 from a2d.model import Cache, Transformer
 from a2d.progress import PROGRESS_SECONDS, clock_time, tell
 from a2d.search import Ensemble, Hypothesis, beam_search
 from a2d.vocab import Vocab
+
+MAX_INPUT = 1023
+"""Tokens of a line that CTranslate2 reads; what comes after them is not translated."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ class CTranslate2Backend:
             length_penalty=decode.length_penalty,
             max_decoding_length=decode.max_length,
             return_scores=True,
-            max_input_length=0,
+            max_input_length=MAX_INPUT,
         )
         return [
             [
@@ -127,7 +131,6 @@ class CTranslate2Backend:
         self, pieces: list[str], score: float, decode: Decode
     ) -> Hypothesis:
         length = min(len(pieces) + 1, decode.max_length)
-        # greedy search returns sums, beam search normalised ones
         log_prob = score * length**decode.length_penalty
         return Hypothesis([self.tgt_ids[piece] for piece in pieces], score, log_prob)
 
@@ -148,6 +151,8 @@ def open_models(
     if (first / "model.bin").is_file():
         vocabs = Vocab(first / "source.spm"), Vocab(first / "target.spm")
         return CTranslate2Backend(first, vocabs, threads), vocabs
+    if not (first / "config.yaml").is_file():
+        raise UserError(f"{first}: neither an exported model nor a run folder")
     run = load(Run, first / "config.yaml")
     vocab_folder = first.parent.parent / "vocab"
     src, tgt = run.languages
@@ -189,7 +194,7 @@ def translate(
         ):
             texts = tgt_vocab.decode([h.tokens for h in hypotheses])
             found[index] = [
-                Translation(text, h.score, h.log_prob)
+                Translation(normalise(text), h.score, h.log_prob)
                 for text, h in zip(texts, hypotheses, strict=True)
             ]
         done += int(widths[indices].sum())

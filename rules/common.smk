@@ -175,12 +175,16 @@ def start_model(wildcards):
 
 
 def runs_of(wildcards, pattern):
-    """A file of each run that the studies ask for on one language pair."""
+    """A file of each run of one language pair.
+
+    The runs are those of the studies that name the pair, or else of the chosen study.
+    """
     wanted = f"{wildcards.dataset}/{pair_name(wildcards)}"
+    studies = study_config.studies
+    asking = [row for row in studies.values() if wanted in row.pairs]
     runs = {
         (system, seed): None
-        for row in study_config.studies.values()
-        if wanted in row.pairs
+        for row in asking or [studies[study_config.study]]
         for system in row.systems
         for seed in row.seeds
     }

@@ -3,7 +3,7 @@
 
 rule evaluate:
     input:
-        settings="results/{dataset}/{pair}/settings/evaluate.yaml",
+        settings="results/{dataset}/{pair}/settings/decode.yaml",
         model="results/{dataset}/{pair}/{system}/seed{seed}/model.safetensors",
         export="results/{dataset}/{pair}/{system}/seed{seed}/ctranslate2",
         text=lambda wildcards: text(wildcards, wildcards.testset),

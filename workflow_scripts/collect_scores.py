@@ -1,7 +1,6 @@
 """The score table of one language pair: quality, size and speed of every system."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +101,6 @@ def speed_columns(speed: pd.DataFrame) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    sys.stderr = open(snakemake.log[0], "w")
     main(
         snakemake.input.scores,
         snakemake.input.translations,

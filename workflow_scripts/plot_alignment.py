@@ -44,6 +44,9 @@ def main(trainings: list[str], svg: str, pdf: str) -> None:
         largest = max(np.abs(maps["weight"]).max() for maps in alignment.values())
         norm = CenteredNorm(halfrange=largest)
         for axes, (kind, title) in zip(row, ATTENTIONS.items(), strict=True):
+            if kind not in alignment:  # the system does not align it
+                axes.set_axis_off()
+                continue
             maps = alignment[kind]
             image = axes.pcolormesh(maps["weight"], cmap="RdBu_r", norm=norm)
             mark_heads(axes, maps["teacher"], maps["student"])

@@ -125,7 +125,9 @@ def test_folders_without_a_model_are_told(
     make_trained: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(UserError, match=r"nothing/config\.yaml: there is no such file"):
+    with pytest.raises(
+        UserError, match=r"nothing: neither an exported model nor a run folder"
+    ):
         open_models([tmp_path / "nothing"], "torch", 1)
     trained = make_trained(make_run("untold"), pair / "untold/seed1")
     with pytest.raises(UserError, match="ctranslate2: there is no exported model"):

@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -137,9 +139,10 @@ def test_finished_study_has_nothing_to_do(finished: Project):
 
 
 def test_one_pair_is_one_target(finished: Project):
-    outputs = {output for _, output in finished.jobs("results/toy/en-de/scores.tsv")}
-    assert outputs
-    assert all("/en-de/" in output for output in outputs)
+    jobs = finished.jobs("results/toy/en-de/scores.tsv")
+    assert all("/en-de/" in output for _, output in jobs)
+    trained = {output.split("/")[3] for rule, output in jobs if rule == "train"}
+    assert trained == {*SYSTEMS}
 
 
 def test_changed_system_reruns_alone_with_what_depends_on_it(finished: Project):
@@ -237,7 +240,7 @@ def test_killed_training_goes_on(project: Project):
     )
     state = project.path("toy/de-en/student/seed1/state/last.pt")
     wait_for(state.exists)
-    subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=True)
+    os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     project.run("--unlock")
     said = project.run("--rerun-incomplete", target)
