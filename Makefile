@@ -4,7 +4,7 @@ PYTHON ?= python3
 STUDY ?= demo
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: all test check clean
+.PHONY: all test check reference clean
 
 all: .venv/installed
 	@snakemake --cores all --rerun-incomplete --quiet rules host --config study=$(STUDY)
@@ -25,6 +25,10 @@ check: .venv/installed
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --constraint envs/constraints.txt --editable '.[dev]'
 	@touch $@
+
+# docs/configuration.md and the JSON schema, from a2d/config.py
+reference: .venv/installed
+	@python workflow_scripts/write_reference.py
 
 clean:
 	rm -rf results .snakemake

@@ -39,6 +39,12 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
 
 
+ONE_OR_MORE = BeforeValidator(
+    lambda v: [v] if isinstance(v, str) else v, json_schema_input_type=str | list[str]
+)
+"""A list of strings, of which a single one may stand alone."""
+
+
 class UserError(ValueError):
     """A user's mistake: what is wrong, where, and what to do, in a sentence."""
 
@@ -54,7 +60,9 @@ class ConfigError(UserError):
 class Section(BaseModel):
     """Base of every section: unknown keys are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
 
     def fingerprint(self) -> str:
         """Hash of the resolved values; equal sections have equal fingerprints."""
@@ -78,9 +86,7 @@ class LocalFiles(Section):
 class Url(Section):
     """A download: one file a side (`{lang}` in `url` or `member`) or one TSV."""
 
-    url: Annotated[
-        list[str], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)
-    ]
+    url: Annotated[list[str], ONE_OR_MORE]
     """Mirrors, tried in turn; a local path may stand among them."""
     member: str | None = None
     """The file inside a tar or zip archive; `outer.tgz::inner` for one in another. Of
@@ -154,8 +160,15 @@ def _sources(value: Any) -> list[Any]:
 
 
 AnySource = LocalFiles | Url | Mtdata | SacrebleuTestset | DebianPackages | HoldOut
-Source = Annotated[AnySource, BeforeValidator(_source)]
-Sources = Annotated[list[Source], BeforeValidator(_sources)]
+Source = Annotated[
+    AnySource, BeforeValidator(_source, json_schema_input_type=AnySource | str)
+]
+Sources = Annotated[
+    list[Source],
+    BeforeValidator(
+        _sources, json_schema_input_type=AnySource | str | list[AnySource | str]
+    ),
+]
 """One source or a list of them, read one after the other."""
 
 
@@ -363,15 +376,19 @@ class Losses(Section):
     word_kd: Annotated[
         WordKD | None,
         BeforeValidator(
-            lambda v: {"kd_weight": v} if isinstance(v, int | float) else v
+            lambda v: {"kd_weight": v} if isinstance(v, int | float) else v,
+            json_schema_input_type=WordKD | float | None,
         ),
     ] = None
+    """A number is the `kd_weight`."""
     a2d: Annotated[
         A2D | None,
         BeforeValidator(
-            lambda v: {"attn_weight": v} if isinstance(v, int | float) else v
+            lambda v: {"attn_weight": v} if isinstance(v, int | float) else v,
+            json_schema_input_type=A2D | float | None,
         ),
     ] = None
+    """A number is the `attn_weight`."""
 
 
 class Init(Section):
@@ -385,16 +402,9 @@ class System(Section):
     """One row of `systems:` model, corpus, losses and initialisation."""
 
     model: str
-    teacher: Annotated[
-        list[Annotated[str, Field(pattern=TEACHER)]],
-        BeforeValidator(lambda v: [v] if isinstance(v, str) else v),
-    ] = []
+    teacher: Annotated[list[Annotated[str, Field(pattern=TEACHER)]], ONE_OR_MORE] = []
     """`name` (its seed 1) or `name-seed2`; several are an ensemble."""
-    corpus: Annotated[
-        list[str],
-        Field(min_length=1),
-        BeforeValidator(lambda v: [v] if isinstance(v, str) else v),
-    ] = ["gold"]
+    corpus: Annotated[list[str], Field(min_length=1), ONE_OR_MORE] = ["gold"]
     """`gold` is the clean text; others are named under `corpora:`."""
     losses: Losses = Losses()
     init: Init = Init()

@@ -72,7 +72,8 @@ def fetch(
     records = []
     with atomic_write(out) as file:
         for source in sources:
-            tell(str(out), f"reads {source!r}")
+            kind, value = next(iter(source.model_dump().items()))
+            tell(str(out), f"reads {kind} {value}")
             text = _text(source, src, tgt, store)
             digest, num_rows = hashlib.sha256(), 0
             for row in text.rows:

@@ -9,8 +9,8 @@ rule write_settings:
     localrule: True
     params:
         text=job_settings,
-    run:
-        Path(output[0]).write_text(params.text)
+    shell:
+        "printf %s {params.text:q} > {output:q} 2> {log:q}"
 
 
 rule fetch:

@@ -9,8 +9,8 @@ rule write_config:
     localrule: True
     params:
         text=run_settings,
-    run:
-        Path(output[0]).write_text(params.text)
+    shell:
+        "printf %s {params.text:q} > {output:q} 2> {log:q}"
 
 
 rule train:

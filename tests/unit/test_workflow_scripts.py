@@ -4,7 +4,6 @@ import itertools
 import json
 import random
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,16 +12,15 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "workflow_scripts"))  # as Snakemake does for a script
+import collect_scores
+import collect_study
+import figure_style
+import plot_alignment
+import plot_curves
+import plot_quality
+import report
 
-import collect_scores  # noqa: E402
-import collect_study  # noqa: E402
-import figure_style  # noqa: E402
-import plot_alignment  # noqa: E402
-import plot_curves  # noqa: E402
-import plot_quality  # noqa: E402
-import report  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 NAN = float("nan")
 SYSTEMS = ["teacher", "student", "word_kd", "seq_kd", "seq_inter", "a2d", "seq_kd_a2d"]
