@@ -69,6 +69,13 @@ def system_row(wildcards):
     return pair_config(wildcards).systems[wildcards.system]
 
 
+def training_threads(wildcards):
+    """Two for a teacher, because its students wait for it, one for the others."""
+    systems = pair_config(wildcards).systems.values()
+    teachers = {name for system in systems for name, _ in system.teachers}
+    return 2 if wildcards.system in teachers else 1
+
+
 def job_settings(wildcards):
     return dump(
         study.job_settings(

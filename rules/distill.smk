@@ -19,6 +19,8 @@ rule distill:
         "results/logs/{dataset}/{src}-{tgt}/distill_{corpus}_{teacher}.log",
     benchmark:
         "results/benchmarks/{dataset}/{src}-{tgt}/distill_{corpus}_{teacher}.jsonl"
+    # first, because trainings wait for it
+    priority: 1
     threads: 1
     resources:
         gpu=1,

@@ -29,7 +29,7 @@ rule train:
         "results/logs/{dataset}/{pair}/{system}/seed{seed}/train.log",
     benchmark:
         "results/benchmarks/{dataset}/{pair}/{system}/seed{seed}/train.jsonl"
-    threads: 1
+    threads: training_threads
     resources:
         gpu=1,
         mem_mb=16000,
