@@ -225,7 +225,7 @@ class Training:
         self.shown = time.monotonic()
         left = (config.max_steps - progress.step) * progress.seconds / progress.step
         best = (
-            f"  valid {config.select} {progress.best[0][0]:.2f}"
+            f"  valid {config.select} {abs(progress.best[0][0]):.2f}"
             if progress.best
             else ""
         )
