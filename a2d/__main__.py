@@ -11,14 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from a2d import config
-from a2d.config import Interrupted, UserError
-
-# torch and its friends are imported by the subcommands that need them, so that
-# `a2d --help` answers at once
+# everything else is imported by the subcommands that need it, so that `a2d --help`
+# answers at once
 
 
 def fetch(args: argparse.Namespace) -> None:
+    from a2d import config
     from a2d.fetch import fetch
 
     job = config.load(config.FetchJob, args.settings)
@@ -26,6 +24,7 @@ def fetch(args: argparse.Namespace) -> None:
 
 
 def clean(args: argparse.Namespace) -> None:
+    from a2d import config
     from a2d.corpus import clean
 
     job = config.load(config.CleanJob, args.settings)
@@ -44,6 +43,7 @@ def clean(args: argparse.Namespace) -> None:
 
 
 def vocab(args: argparse.Namespace) -> None:
+    from a2d import config
     from a2d.vocab import train_vocab
 
     settings = config.load(config.Vocab, args.settings)
@@ -52,11 +52,18 @@ def vocab(args: argparse.Namespace) -> None:
         train_vocab(files, out, settings.size, settings.kind)
 
 
+def encode(args: argparse.Namespace) -> None:
+    from a2d.data import encode
+
+    encode(args.text, args.vocab, args.out, args.threads)
+
+
 def train(args: argparse.Namespace) -> None:
+    from a2d import config
     from a2d.train import Files, train
 
     files = Files(
-        train=pairs_of(args.text),
+        train=args.tokens,
         valid=args.valid,
         vocabs=args.vocab,
         teachers=args.teacher,
@@ -72,6 +79,7 @@ def export(args: argparse.Namespace) -> None:
 
 
 def distill(args: argparse.Namespace) -> None:
+    from a2d import config
     from a2d.distill import distill
     from a2d.translate import open_models
 
@@ -81,6 +89,7 @@ def distill(args: argparse.Namespace) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> None:
+    from a2d import config
     from a2d.corpus import read_parallel
     from a2d.evaluate import evaluate
     from a2d.files import atomic_write
@@ -100,6 +109,7 @@ def evaluate(args: argparse.Namespace) -> None:
 def speed(args: argparse.Namespace) -> None:
     import pandas as pd
 
+    from a2d import config
     from a2d.corpus import read_lines
     from a2d.evaluate import measure_speed
     from a2d.files import atomic_write
@@ -111,11 +121,12 @@ def speed(args: argparse.Namespace) -> None:
 
 
 def translate(args: argparse.Namespace) -> None:
+    from a2d import config
     from a2d.corpus import decode_lines, normalise
     from a2d.translate import open_models, translate
 
     if args.n_best > args.beam_size:
-        raise UserError(f"--n-best {args.n_best} needs as large a --beam-size")
+        raise config.UserError(f"--n-best {args.n_best} needs as large a --beam-size")
     search = {
         "beam_size": args.beam_size,
         "length_penalty": args.length_penalty,
@@ -183,9 +194,15 @@ def parser() -> argparse.ArgumentParser:
     add("--text", "source and target text", nargs=2)
     add("--out", "source and target vocabulary", nargs=2)
 
+    add = command(encode, "segment a text for training")
+    add("--text", "source and target text", nargs=2)
+    add("--vocab", "source and target vocabulary", nargs=2)
+    add("--out", "folder of the encoded text")
+    add("--threads", "segmenting at once", type=int, default=cores)
+
     add = command(train, "train the system of a run folder; goes on where it stopped")
     add("run", "run folder with a config.yaml")
-    add("--text", "source and target text, one or more pairs of files", nargs="+")
+    add("--tokens", "encoded text, one or more folders", nargs="+")
     add("--valid", "source and target text", nargs=2)
     add("--vocab", "source and target vocabulary", nargs=2)
     add("--teacher", "run folders", nargs="*", default=[])
@@ -237,6 +254,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; a user's mistake is told in a sentence."""
     args = parser().parse_args(argv)
+    from a2d.config import Interrupted, UserError
+
     try:
         args.function(args)
     except UserError as error:

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-NUMERICS = 1
+NUMERICS = 2
 """Raise when a change of code changes what a training computes: trained models are
 then trained again, and half-finished trainings start afresh."""
 

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from a2d.config import BOS, EOS, PAD, UserError
 from a2d.corpus import read_parallel
+from a2d.files import replacing_folder, sha256_of
 from a2d.vocab import Vocab
 
 ENCODE_LINES = 10_000
 """Lines that are segmented at a time."""
+WINDOW = 500_000
+"""Sentences among which those of like length are put together."""
+BLOCK = 64
+"""Neighbouring sentences that share a window."""
+SIDES = ("src", "tgt")
 
 
 @dataclass
@@ -44,25 +54,25 @@ class Batch:
 
 
 class TokenSequences:
-    """Sentences of token ids in one flat array."""
+    """Sentences of token ids, one after the other in flat arrays."""
 
-    def __init__(self, sentences: Iterable[list[list[int]]]) -> None:
-        """Collect sentences that come in chunks."""
-        flat: list[NDArray[np.int32]] = []
-        lengths: list[NDArray[np.int64]] = []
-        for chunk in sentences:
-            flat.append(np.fromiter((t for s in chunk for t in s), dtype=np.int32))
-            lengths.append(np.fromiter((len(s) for s in chunk), dtype=np.int64))
-        self.tokens = np.concatenate(flat)
-        self.lengths = np.concatenate(lengths)
-        self.starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
+    def __init__(self, parts: Sequence[tuple[NDArray[np.int32], NDArray[np.int64]]]):
+        """
+        Args:
+            parts: tokens, and where each sentence starts, the end of the last included.
+        """
+        self.parts = parts
+        self.lengths = np.concatenate([np.diff(starts) for _, starts in parts])
+        self.firsts = np.cumsum([0, *(len(starts) - 1 for _, starts in parts)]).tolist()
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __getitem__(self, index: int) -> NDArray[np.int32]:
-        start = self.starts[index]
-        return self.tokens[start : start + self.lengths[index]]
+        part = bisect_right(self.firsts, index) - 1
+        tokens, starts = self.parts[part]
+        sentence = index - self.firsts[part]
+        return tokens[starts[sentence] : starts[sentence + 1]]
 
 
 class ParallelData:
@@ -75,40 +85,64 @@ class ParallelData:
 
     @classmethod
     def read(
-        cls,
-        files: Iterable[tuple[str | Path, str | Path]],
-        src_vocab: Vocab,
-        tgt_vocab: Vocab,
+        cls, text: tuple[str | Path, str | Path], vocabs: tuple[Vocab, Vocab]
     ) -> ParallelData:
-        """Read and segment pairs of files, one after the other.
+        """Read and segment a pair of files.
 
         Raises:
-            UserError: if two files of a pair have unequal line counts.
+            UserError: as `encoded_chunks`.
         """
-        rows = (row for src, tgt in files for row in read_parallel(src, tgt))
-        sides: tuple[list[list[list[int]]], list[list[list[int]]]] = ([], [])
-        while chunk := list(islice(rows, ENCODE_LINES)):
-            for side, vocab, lines in zip(
-                sides, (src_vocab, tgt_vocab), zip(*chunk, strict=True), strict=True
-            ):
-                side.append(vocab.encode(lines))
-        if not sides[0]:
-            raise UserError(f"{', '.join(str(f[0]) for f in files)}: no sentences")
-        return cls(TokenSequences(sides[0]), TokenSequences(sides[1]))
+        sides = zip(*encoded_chunks(text, vocabs, threads=1), strict=True)
+        return cls(
+            *(
+                TokenSequences(
+                    [(np.concatenate(tokens), starts_of(np.concatenate(lengths)))]
+                )
+                for tokens, lengths in (zip(*side, strict=True) for side in sides)
+            )
+        )
+
+    @classmethod
+    def open(cls, folders: Sequence[Path], vocabs: tuple[Vocab, Vocab]) -> ParallelData:
+        """Map texts that `encode` wrote into memory, one after the other.
+
+        Raises:
+            UserError: if there is none, or it was made with another vocabulary.
+        """
+        hashes = [sha256_of(vocab.path) for vocab in vocabs]
+        for folder in folders:
+            if encoding(folder)["vocab_sha256"] != hashes:
+                raise UserError(
+                    f"{folder}: encoded with another vocabulary; encode the text again"
+                )
+        return cls(
+            *(
+                TokenSequences(
+                    [
+                        (
+                            mapped(folder / f"{side}.npy"),
+                            mapped(folder / f"{side}.starts.npy"),
+                        )
+                        for folder in folders
+                    ]
+                )
+                for side in SIDES
+            )
+        )
 
     def __len__(self) -> int:
         return len(self.src)
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """The sentences with these indices."""
-        src = [[*self.src[i], EOS] for i in indices]
-        tgt_input = [[BOS, *self.tgt[i]] for i in indices]
-        tgt = [[*self.tgt[i], EOS] for i in indices]
-        return Batch(pad(src), pad(tgt_input), pad(tgt))
+        src, tgt = (
+            [side[i] for i in indices.tolist()] for side in (self.src, self.tgt)
+        )
+        return Batch(pad(src, end=EOS), pad(tgt, start=BOS), pad(tgt, end=EOS))
 
     def epoch(
         self, seed: int, epoch: int, max_tokens: int, group_size: int
-    ) -> list[list[NDArray[np.int64]]]:
+    ) -> Iterator[list[NDArray[np.int64]]]:
         """Sentence indices of one epoch: updates of `group_size` batches each.
 
         Sentences of like length share a batch; which ones, and the order of the
@@ -118,13 +152,37 @@ class ParallelData:
             max_tokens: of the longer side of one batch, padding included.
         """
         rng = np.random.default_rng((seed, epoch))
-        shuffled = rng.permutation(len(self))
-        by_length = np.lexsort((self.src.lengths[shuffled], self.tgt.lengths[shuffled]))
-        batches = list(cut(shuffled[by_length], self.widths, max_tokens))
-        order = rng.permutation(len(batches))
-        num_groups = -(-len(batches) // group_size)
-        filled = np.resize(order, num_groups * group_size).reshape(-1, group_size)
-        return [[batches[i] for i in group] for group in filled]
+        waiting: list[NDArray[np.int64]] = []
+        mixed = waiting
+        for window in self.windows(rng):
+            order = window[self.by_length(window)]
+            batches = list(cut(order, self.widths, max_tokens))
+            mixed = [batches[i] for i in rng.permutation(len(batches))]
+            waiting += mixed
+            full = len(waiting) - len(waiting) % group_size
+            for first in range(0, full, group_size):
+                yield waiting[first : first + group_size]
+            waiting = waiting[full:]
+        if waiting:
+            yield waiting + list(islice(cycle(mixed), group_size - len(waiting)))
+
+    def windows(self, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+        """All sentences in random order, as many at a time as are sorted at once."""
+        blocks = rng.permutation(-(-len(self) // BLOCK))
+        for first in range(0, len(blocks), WINDOW // BLOCK):
+            starts = blocks[first : first + WINDOW // BLOCK, None] * BLOCK
+            window = (starts + np.arange(BLOCK)).flatten()
+            yield rng.permutation(window[window < len(self)])
+
+    def by_length(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """An order in which neighbours are alike in both lengths.
+
+        By the longer side, and within one width by the difference of the sides, up and
+        down in turn, so that nothing jumps where the width changes.
+        """
+        widths = self.widths[indices]
+        differences = self.src.lengths[indices] - self.tgt.lengths[indices]
+        return np.lexsort((np.where(widths % 2, differences, -differences), widths))
 
     def in_order(self, max_tokens: int) -> Iterator[Batch]:
         """All sentences, longest first."""
@@ -151,7 +209,139 @@ def cut(
         yield order[start:]
 
 
-def pad(sentences: list[list[int]]) -> Tensor:
-    """Token ids (B, longest), filled up with PAD."""
-    longest = max(map(len, sentences))
-    return torch.tensor([s + [PAD] * (longest - len(s)) for s in sentences])
+def pad(
+    sentences: Sequence[Sequence[int] | NDArray[np.int32]],
+    start: int | None = None,
+    end: int | None = None,
+) -> Tensor:
+    """Token ids (B, longest) between `start` and `end`, filled up with PAD."""
+    before, after = int(start is not None), int(end is not None)
+    longest = max(map(len, sentences)) + before + after
+    rows = np.full((len(sentences), longest), PAD, dtype=np.int64)
+    if start is not None:
+        rows[:, 0] = start
+    for row, sentence in zip(rows, sentences, strict=True):
+        row[before : before + len(sentence)] = sentence
+        if end is not None:
+            row[before + len(sentence)] = end
+    return torch.from_numpy(rows)
+
+
+# Segmented text on disk ---------------------------------------------------------------
+
+Side = tuple[NDArray[np.int32], NDArray[np.int64]]
+"""Token ids of sentences, and their lengths."""
+
+
+def encoded_chunks(
+    text: tuple[str | Path, str | Path], vocabs: tuple[Vocab, Vocab], threads: int
+) -> Iterator[tuple[Side, Side]]:
+    """Segment a pair of files, a chunk at a time.
+
+    Raises:
+        UserError: if the files have unequal line counts or no line.
+    """
+    rows = read_parallel(*text)
+    chunk = list(islice(rows, ENCODE_LINES))
+    if not chunk:
+        raise UserError(f"{text[0]}: no sentences")
+    while chunk:
+        src, tgt = (
+            vocab.encode(lines, threads)
+            for vocab, lines in zip(vocabs, zip(*chunk, strict=True), strict=True)
+        )
+        yield flat(src), flat(tgt)
+        chunk = list(islice(rows, ENCODE_LINES))
+
+
+def flat(sentences: list[list[int]]) -> Side:
+    """Sentences in one array, and their lengths."""
+    tokens = np.fromiter((t for s in sentences for t in s), dtype=np.int32)
+    return tokens, np.fromiter(map(len, sentences), dtype=np.int64)
+
+
+def starts_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where sentences of these lengths start, the end of the last included."""
+    return np.concatenate([[0], np.cumsum(lengths)])
+
+
+def encode(
+    text: tuple[Path, Path], vocabs: tuple[Path, Path], out: Path, threads: int
+) -> None:
+    """Write a segmented parallel text, which trainings map into memory.
+
+    Args:
+        out: folder of four arrays (.npy) and `encoding.json`, replaced if it exists.
+
+    Raises:
+        UserError: as `encoded_chunks`.
+    """
+    opened = Vocab(vocabs[0]), Vocab(vocabs[1])
+    with replacing_folder(out) as folder:
+        with ExitStack() as stack:
+            sides = [
+                (
+                    stack.enter_context(GrowingArray(folder / f"{name}.npy", np.int32)),
+                    stack.enter_context(
+                        GrowingArray(folder / f"{name}.starts.npy", np.int64)
+                    ),
+                )
+                for name in SIDES
+            ]
+            for _, starts in sides:
+                starts.append(np.array([0]))
+            for chunk in encoded_chunks(text, opened, threads):
+                for (tokens, starts), (ids, lengths) in zip(sides, chunk, strict=True):
+                    starts.append(tokens.size + np.cumsum(lengths))
+                    tokens.append(ids)
+        facts = {
+            "text_sha256": [sha256_of(path) for path in text],
+            "vocab_sha256": [sha256_of(path) for path in vocabs],
+        }
+        (folder / "encoding.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def encoding(folder: Path) -> dict[str, list[str]]:
+    """Which text and vocabularies `encode` read.
+
+    Raises:
+        UserError: if the folder does not hold an encoded text.
+    """
+    path = folder / "encoding.json"
+    if not path.is_file():
+        raise UserError(f"{folder}: there is no encoded text")
+    return json.loads(path.read_text())
+
+
+class GrowingArray:
+    """A one-dimensional array on disk (.npy) that is written in pieces."""
+
+    def __init__(self, path: Path, dtype: DTypeLike) -> None:
+        self.file = path.open("wb")
+        self.dtype = np.dtype(dtype)
+        self.size = 0
+        self._write_header()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def append(self, values: NDArray[np.integer]) -> None:
+        """Add values at the end."""
+        values.astype(self.dtype).tofile(self.file)
+        self.size += len(values)
+
+    def __exit__(self, *_: object) -> None:
+        self.file.seek(0)
+        self._write_header()  # as long as before: numpy leaves room for growth
+        self.file.close()
+
+    def _write_header(self) -> None:
+        header = {"descr": self.dtype.str, "fortran_order": False}
+        np.lib.format.write_array_header_1_0(
+            self.file, header | {"shape": (self.size,)}
+        )
+
+
+def mapped(path: Path) -> NDArray[Any]:
+    """An array on disk, of which only what is used is read."""
+    return np.asarray(np.load(path, mmap_mode="r"))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from ctranslate2.specs.common_spec import Activation
 from numpy.typing import NDArray
 from torch import nn
 
+from a2d.files import replacing_folder
 from a2d.initialize import load_model
 from a2d.model import Attention, DecoderLayer, FeedForward, Transformer, sinusoids
 from a2d.vocab import Vocab
@@ -35,15 +34,10 @@ def export(run_folder: Path, vocabs: tuple[Path, Path], out: Path) -> None:
     spec = transformer_spec(load_model(run_folder), src_vocab, tgt_vocab)
     spec.validate()
     spec.optimize()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-        complete = Path(folder) / "model"
-        complete.mkdir()
-        spec.save(str(complete))
-        shutil.copyfile(vocabs[0], complete / "source.spm")
-        shutil.copyfile(vocabs[1], complete / "target.spm")
-        shutil.rmtree(out, ignore_errors=True)
-        os.replace(complete, out)
+    with replacing_folder(out) as folder:
+        spec.save(str(folder))
+        shutil.copyfile(vocabs[0], folder / "source.spm")
+        shutil.copyfile(vocabs[1], folder / "target.spm")
 
 
 def transformer_spec(

@@ -7,6 +7,8 @@ import gzip
 import hashlib
 import io
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TextIO, cast
@@ -23,6 +25,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `path` when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as around:
+        complete = Path(around) / path.name
+        complete.mkdir()
+        yield complete
+        shutil.rmtree(path, ignore_errors=True)
+        complete.rename(path)
 
 
 @contextlib.contextmanager

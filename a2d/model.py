@@ -59,8 +59,9 @@ class Dropout(nn.Dropout):
             return super().forward(x)
         numbers = torch.empty(-(-x.numel() // 4), dtype=torch.int64)
         sixteen_bits = numbers.random_(-(2**63), None).view(torch.int16)[: x.numel()]
-        kept = sixteen_bits.view(x.shape) >= round(self.p * 2**16) - 2**15
-        return x * kept * (1 / (1 - self.p))
+        kept = torch.empty_like(x)  # written as numbers at once: 0 or 1
+        torch.ge(sixteen_bits.view(x.shape), round(self.p * 2**16) - 2**15, out=kept)
+        return x * kept.mul_(1 / (1 - self.p))
 
 
 class Attention(nn.Module):
@@ -102,7 +103,9 @@ class FeedForward(nn.Sequential):
     """Position-wise feed-forward network (section 3.3)."""
 
     def __init__(self, d_model: int, d_ff: int) -> None:
-        super().__init__(nn.Linear(d_model, d_ff), nn.ReLU(), nn.Linear(d_ff, d_model))
+        super().__init__(
+            nn.Linear(d_model, d_ff), nn.ReLU(inplace=True), nn.Linear(d_ff, d_model)
+        )
 
 
 L = TypeVar("L", bound=nn.Module)

@@ -6,6 +6,7 @@ workflow declares are written once, at the end.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import math
@@ -14,8 +15,9 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from a2d import checkpoint
 from a2d.alignment import num_layers
 from a2d.config import PAD, Decode, Interrupted, Run, Train, UserError
 from a2d.corpus import read_parallel
-from a2d.data import Batch, ParallelData
+from a2d.data import Batch, ParallelData, encoding
 from a2d.distributed import Worker, worker
 from a2d.files import replacing, sha256_of
 from a2d.initialize import load_model, new_model
@@ -39,6 +41,8 @@ from a2d.progress import PROGRESS_SECONDS, clock_time, tell
 from a2d.translate import TorchBackend, translate
 from a2d.vocab import Vocab
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Parameters of glibc's mallopt (malloc.h)."""
 LOG_INTERVAL = 50
 """Updates that a line of metrics is the mean of."""
 GREEDY = Decode(
@@ -51,7 +55,8 @@ GREEDY = Decode(
 class Files:
     """What a training reads."""
 
-    train: Sequence[tuple[Path, Path]]
+    train: Sequence[Path]
+    """Folders that `a2d encode` wrote."""
     valid: tuple[Path, Path]
     vocabs: tuple[Path, Path]
     teachers: Sequence[Path] = ()
@@ -61,10 +66,13 @@ class Files:
 
     def hashes(self) -> list[str]:
         """SHA-256 of the contents of all files."""
-        texts = [path for pair in (*self.train, self.valid) for path in pair]
+        texts = [
+            sha for folder in self.train for sha in encoding(folder)["text_sha256"]
+        ]
         folders = [*self.teachers, *([self.start] if self.start else [])]
         weights = [folder / "model.safetensors" for folder in folders]
-        return [sha256_of(path) for path in (*texts, *self.vocabs, *weights)]
+        others = (*self.valid, *self.vocabs, *weights)
+        return texts + [sha256_of(path) for path in others]
 
 
 @dataclass
@@ -114,10 +122,11 @@ class Training:
         self.state = out / "state"
         self.metrics = self.state / "metrics.jsonl"
         torch.set_flush_denormal(True)
+        keep_freed_memory()
 
         self.vocabs = Vocab(files.vocabs[0]), Vocab(files.vocabs[1])
-        self.data = ParallelData.read(files.train, *self.vocabs)
-        self.valid = ParallelData.read([files.valid], *self.vocabs)
+        self.data = ParallelData.open(files.train, self.vocabs)
+        self.valid = ParallelData.read(files.valid, self.vocabs)
         sample = list(read_parallel(*files.valid))[: run.train.valid_sentences]
         self.valid_src, self.valid_tgt = zip(*sample, strict=True)
 
@@ -155,7 +164,7 @@ class Training:
         groups = self.data.epoch(
             self.run.seed, progress.epoch, config.max_tokens // group_size, group_size
         )
-        for group in groups[progress.position :]:
+        for group in islice(groups, progress.position, None):
             progress.position += 1
             progress.step += 1
             yield [self.data.batch(indices) for indices in group]
@@ -429,6 +438,17 @@ def uses_bfloat16(config: Train, device: torch.device) -> bool:
     if config.precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
     return config.precision == "bfloat16"
+
+
+def keep_freed_memory() -> None:
+    """Let glibc reuse the memory of large tensors.
+
+    It would return it to the system, and each update would pay for fresh pages.
+    """
+    with suppress(AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def device_name(device: torch.device) -> str:

@@ -70,7 +70,7 @@ class TorchBackend:
         self, sources: Sequence[Sequence[int]], decode: Decode, num_hypotheses: int
     ) -> list[list[Hypothesis]]:
         """As `Backend.search`."""
-        src = pad([[*source, EOS] for source in sources]).to(self.device)
+        src = pad(sources, end=EOS).to(self.device)
         decoders = [ModelDecoder(model, model.start(src)) for model in self.models]
         return beam_search(
             decoders[0] if len(decoders) == 1 else Ensemble(decoders),

@@ -66,9 +66,9 @@ class Vocab:
     def __len__(self) -> int:
         return self._processor.get_piece_size()
 
-    def encode(self, lines: Sequence[str]) -> list[list[int]]:
+    def encode(self, lines: Sequence[str], threads: int = 1) -> list[list[int]]:
         """Token ids of each line, without BOS and EOS."""
-        return self._processor.encode(list(lines))
+        return self._processor.encode(list(lines), num_threads=threads)
 
     def decode(self, tokens: Sequence[Sequence[int]]) -> list[str]:
         """Lines of token ids; special tokens leave no trace."""

@@ -42,6 +42,7 @@ wildcard_constraints:
     teacher=r"[\w+-]+",
     job=r"\w+",
     study="|".join(study_config.studies),
+    folder=r"corpus|distilled/.+",
 
 
 # Rows of the configuration ------------------------------------------------------------
@@ -141,14 +142,14 @@ def protected_text(wildcards):
     return [path for split in splits for path in text(wildcards, split)]
 
 
-def training_text(wildcards):
-    """Text of all corpora of a system, source and target in turn."""
+def training_tokens(wildcards):
+    """Encoded text of all corpora of a system."""
     row = system_row(wildcards)
     folders = [
         "corpus" if corpus == "gold" else f"distilled/{corpus}/{row.teacher_key}"
         for corpus in row.corpus
     ]
-    return [path for folder in folders for path in text(wildcards, "train", folder)]
+    return [f"{pair_folder(wildcards)}/{folder}/train.tokens" for folder in folders]
 
 
 def teacher_folders(wildcards):

@@ -65,3 +65,19 @@ rule vocab:
     shell:
         "python -m a2d vocab --settings {input.settings:q} --text {input.text:q}"
         " --out {output.vocab:q} 2>&1 | tee {log:q}"
+
+
+rule encode:
+    input:
+        text=multiext("results/{dataset}/{src}-{tgt}/{folder}/train", ".{src}", ".{tgt}"),
+        vocab=vocab,
+    output:
+        directory("results/{dataset}/{src}-{tgt}/{folder}/train.tokens"),
+    log:
+        "results/logs/{dataset}/{src}-{tgt}/encode/{folder}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{src}-{tgt}/encode/{folder}.jsonl"
+    threads: 2
+    shell:
+        "python -m a2d encode --text {input.text:q} --vocab {input.vocab:q}"
+        " --out {output:q} --threads {threads} 2>&1 | tee {log:q}"

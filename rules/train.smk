@@ -16,7 +16,7 @@ rule write_config:
 rule train:
     input:
         config="results/{dataset}/{pair}/{system}/seed{seed}/config.yaml",
-        text=training_text,
+        tokens=training_tokens,
         valid=lambda wildcards: text(wildcards, "valid"),
         vocab=vocab,
         teacher=teacher_models,
@@ -42,7 +42,7 @@ rule train:
         start=lambda wildcards: start_folder(wildcards),
     shell:
         # tee outlives the signals that tell the training to save its state
-        "python -m a2d train {params.run:q} --text {input.text:q}"
+        "python -m a2d train {params.run:q} --tokens {input.tokens:q}"
         " --valid {input.valid:q} --vocab {input.vocab:q} --teacher {params.teacher:q}"
         " --start {params.start:q} 2>&1 | (trap '' INT TERM USR1; tee {log:q})"
 

@@ -67,6 +67,7 @@ def write_numbers(folder: Path, split: str, num_lines: int, seed: int) -> None:
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder like `results/toy/de-en`: clean text and a joint vocabulary."""
+    from a2d.data import encode
     from a2d.vocab import train_vocab
 
     folder = tmp_path_factory.mktemp("toy") / "de-en"
@@ -76,8 +77,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_numbers(corpus, "train", 300, seed=1)
     write_numbers(corpus, "valid", 20, seed=2)
     texts = [corpus / "train.de", corpus / "train.en"]
-    for language in ("de", "en"):
-        train_vocab(texts, vocab / f"{language}.spm", VOCAB.size, VOCAB.kind)
+    models = vocab / "de.spm", vocab / "en.spm"
+    for model in models:
+        train_vocab(texts, model, VOCAB.size, VOCAB.kind)
+    encode((texts[0], texts[1]), models, corpus / "train.tokens", threads=1)
     return folder
 
 
@@ -163,7 +166,7 @@ def files(pair: Path) -> Files:
 
     corpus = pair / "corpus"
     return Files(
-        train=[(corpus / "train.de", corpus / "train.en")],
+        train=[corpus / "train.tokens"],
         valid=(corpus / "valid.de", corpus / "valid.en"),
         vocabs=(pair / "vocab/de.spm", pair / "vocab/en.spm"),
     )

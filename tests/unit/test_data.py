@@ -1,14 +1,16 @@
 """Batches: their content, their size and their order."""
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from a2d import data as data_module
 from a2d.config import BOS, EOS, PAD, UserError
-from a2d.data import ParallelData, TokenSequences, cut, pad
+from a2d.data import ParallelData, TokenSequences, cut, encode, flat, pad, starts_of
 from a2d.vocab import Vocab
 
 
@@ -16,8 +18,13 @@ def make_data(lengths: list[tuple[int, int]]) -> ParallelData:
     """Sentences of these lengths; all tokens of sentence i are 10 + i."""
     sides = zip(*lengths, strict=True)
     return ParallelData(
-        *(TokenSequences([[[10 + i] * n for i, n in enumerate(s)]]) for s in sides)
+        *(sequences([[10 + i] * n for i, n in enumerate(side)]) for side in sides)
     )
+
+
+def sequences(*parts: list[list[int]]) -> TokenSequences:
+    sides = [flat(part) for part in parts]
+    return TokenSequences([(tokens, starts_of(lengths)) for tokens, lengths in sides])
 
 
 def random_data(num_sentences: int = 200) -> ParallelData:
@@ -25,16 +32,11 @@ def random_data(num_sentences: int = 200) -> ParallelData:
     return make_data(rng.integers(1, 20, (num_sentences, 2)).tolist())
 
 
-def test_sequences_come_in_chunks_and_may_be_empty() -> None:
-    sequences = TokenSequences([[[1, 2], []], [[3]], [[4, 5, 6], []]])
-    assert len(sequences) == 5
-    assert [sequences[i].tolist() for i in range(5)] == [
-        [1, 2],
-        [],
-        [3],
-        [4, 5, 6],
-        [],
-    ]
+def test_sequences_come_in_parts_and_may_be_empty() -> None:
+    found = sequences([[1, 2], []], [[3]], [[4, 5, 6], []])
+    assert [found[i].tolist() for i in range(5)] == [[1, 2], [], [3], [4, 5, 6], []]
+    assert found.lengths.tolist() == [2, 0, 1, 3, 0]
+    assert len(found) == 5
 
 
 def test_batch_is_shifted_and_padded() -> None:
@@ -50,6 +52,8 @@ def test_batch_is_shifted_and_padded() -> None:
 
 def test_pad() -> None:
     assert pad([[5], [6, 7, 8]]).tolist() == [[5, PAD, PAD], [6, 7, 8]]
+    assert pad([[5], []], end=9).tolist() == [[5, 9], [9, PAD]]
+    assert pad([[5], []], start=1, end=9).tolist() == [[1, 5, 9], [1, 9, PAD]]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +81,7 @@ def test_cut_follows_the_order() -> None:
 
 def test_epoch_has_every_sentence_once_within_the_budget() -> None:
     data = random_data()
-    groups = data.epoch(seed=1, epoch=1, max_tokens=60, group_size=1)
+    groups = list(data.epoch(seed=1, epoch=1, max_tokens=60, group_size=1))
     assert all(len(group) == 1 for group in groups)
     batches = [batch for (batch,) in groups]
     assert sorted(np.concatenate(batches).tolist()) == list(range(200))
@@ -90,12 +94,19 @@ def test_epoch_has_every_sentence_once_within_the_budget() -> None:
 
 
 def test_sentences_of_like_length_share_a_batch() -> None:
-    data = random_data(2000)
-    groups = data.epoch(seed=1, epoch=1, max_tokens=500, group_size=1)
-    batches = [data.batch(indices) for (indices,) in groups]
-    assert (
-        sum(b.tgt_tokens for b in batches) / sum(b.tgt.numel() for b in batches) > 0.9
-    )
+    rng = np.random.default_rng(1)
+    tgt = rng.integers(4, 30, 2000)
+    data = make_data(np.stack([tgt + rng.integers(-3, 4, 2000), tgt], axis=1).tolist())
+
+    def real_share(batches: Iterable[np.ndarray]) -> float:
+        made = [data.batch(indices) for indices in batches]
+        real = sum(b.src_tokens + b.tgt_tokens for b in made)
+        return real / sum(b.src.numel() + b.tgt.numel() for b in made)
+
+    found = real_share(batch for (batch,) in data.epoch(1, 1, 500, 1))
+    by_target = np.lexsort((data.src.lengths, data.tgt.lengths))
+    assert found > 0.96
+    assert found > real_share(cut(by_target, data.widths, 500)) + 0.01
 
 
 def test_order_depends_on_seed_and_epoch_alone() -> None:
@@ -115,11 +126,11 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
 @pytest.mark.parametrize("group_size", [2, 3, 7])
 def test_groups_are_full(group_size: int) -> None:
     data = random_data()
-    groups = data.epoch(seed=1, epoch=1, max_tokens=60, group_size=group_size)
+    groups = list(data.epoch(seed=1, epoch=1, max_tokens=60, group_size=group_size))
     assert {len(group) for group in groups} == {group_size}
     counts = Counter(int(i) for group in groups for batch in group for i in batch)
     assert set(counts) == set(range(200))
-    num_batches = len(data.epoch(seed=1, epoch=1, max_tokens=60, group_size=1))
+    num_batches = len(list(data.epoch(seed=1, epoch=1, max_tokens=60, group_size=1)))
     assert len(groups) == -(-num_batches // group_size)
     repeated = {i for i, n in counts.items() if n > 1}
     assert max(counts.values()) <= 2
@@ -141,27 +152,101 @@ def test_in_order_is_longest_first_and_complete() -> None:
     assert sum(b.src_tokens for b in batches) == int((data.src.lengths + 1).sum())
 
 
-def test_read_joins_files_in_order(
+def test_large_text_is_sorted_a_window_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(data_module, "WINDOW", 64)
+    monkeypatch.setattr(data_module, "BLOCK", 8)
+    data = random_data(205)
+    windows = list(data.windows(np.random.default_rng(1)))
+    assert [len(w) for w in windows[:3]] == [64, 64, 64] or 61 in map(len, windows)
+    assert sorted(np.concatenate(windows).tolist()) == list(range(205))
+    # neighbours stay together, but not in their order
+    first = windows[0]
+    assert len({i // 8 for i in first.tolist()}) == 8
+    assert first.tolist() != sorted(first)
+    groups = list(data.epoch(seed=1, epoch=1, max_tokens=60, group_size=2))
+    counts = Counter(int(i) for group in groups for batch in group for i in batch)
+    assert set(counts) == set(range(205))
+    assert {len(group) for group in groups} == {2}
+    # batches that were left of one window are not repeated, but filled by the next
+    last_repeats = {i for i, n in counts.items() if n > 1}
+    assert last_repeats <= {int(i) for batch in groups[-1] for i in batch}
+
+
+def test_neighbours_in_length_order_are_alike_on_both_sides() -> None:
+    data = make_data([(3, 5), (5, 1), (1, 1), (5, 5), (2, 4), (4, 4), (1, 5), (4, 1)])
+    lengths = [
+        (int(data.src.lengths[i]), int(data.tgt.lengths[i]))
+        for i in data.by_length(np.arange(8))
+    ]
+    assert lengths == [
+        # by the longer side; within it the source grows against the target, or shrinks
+        (1, 1),
+        (2, 4),
+        (4, 4),
+        (4, 1),
+        (5, 1),
+        (5, 5),
+        (3, 5),
+        (1, 5),
+    ]
+
+
+def test_encoded_text_equals_the_one_read(
     pair: Path, vocabs: tuple[Vocab, Vocab], tmp_path: Path
 ) -> None:
-    texts = {"a.de": "eins\nzwei\n", "a.en": "one\ntwo\n", "b.de": "drei\n"}
-    texts["b.en"] = "three\n"
-    for name, text in texts.items():
-        (tmp_path / name).write_text(text)
-    files = [(tmp_path / f"{n}.de", tmp_path / f"{n}.en") for n in "ab"]
-    data = ParallelData.read(files, *vocabs)
-    src_vocab, tgt_vocab = vocabs
-    read = [
-        (
-            src_vocab.decode([data.src[i].tolist()])[0],
-            tgt_vocab.decode([data.tgt[i].tolist()])[0],
-        )
-        for i in range(len(data))
+    text = pair / "corpus/valid.de", pair / "corpus/valid.en"
+    models = vocabs[0].path, vocabs[1].path
+    encode(text, models, tmp_path / "tokens", threads=2)
+    both = [pair / "corpus/train.tokens", tmp_path / "tokens"]
+    read, opened = ParallelData.read(text, vocabs), ParallelData.open(both, vocabs)
+    assert len(opened) == 300 + 20
+    for side in ("src", "tgt"):
+        before, after = getattr(read, side), getattr(opened, side)
+        assert [after[300 + i].tolist() for i in range(20)] == [
+            before[i].tolist() for i in range(20)
+        ]
+        assert after.lengths[300:].tolist() == before.lengths.tolist()
+    lines = (pair / "corpus/train.de").read_text().splitlines()
+    assert vocabs[0].decode([opened.src[i].tolist() for i in (0, 299)]) == [
+        lines[0],
+        lines[299],
     ]
-    assert read == [("eins", "one"), ("zwei", "two"), ("drei", "three")]
+    # in pieces of any size the same files
+    assert (
+        tmp_path / "tokens/src.npy"
+    ).stat().st_size == 128 + 4 * read.src.lengths.sum()
 
 
-def test_read_refuses_unequal_and_empty_files(
+def test_encoding_in_chunks_gives_the_same_files(
+    pair: Path,
+    vocabs: tuple[Vocab, Vocab],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = pair / "corpus/train.de", pair / "corpus/train.en"
+    monkeypatch.setattr(data_module, "ENCODE_LINES", 7)
+    encode(text, (vocabs[0].path, vocabs[1].path), tmp_path / "tokens", threads=1)
+    whole = {p.name: p.read_bytes() for p in (pair / "corpus/train.tokens").iterdir()}
+    assert {p.name: p.read_bytes() for p in (tmp_path / "tokens").iterdir()} == whole
+    assert len(whole) == 5
+
+
+def test_open_refuses_another_vocabulary_and_an_empty_folder(
+    pair: Path, vocabs: tuple[Vocab, Vocab], tmp_path: Path
+) -> None:
+    from a2d.vocab import train_vocab
+
+    train_vocab([pair / "corpus/train.de"], tmp_path / "other.spm", 320, "bpe")
+    other = Vocab(tmp_path / "other.spm")
+    with pytest.raises(UserError, match="encoded with another vocabulary"):
+        ParallelData.open([pair / "corpus/train.tokens"], (vocabs[0], other))
+    with pytest.raises(UserError, match="there is no encoded text"):
+        ParallelData.open([tmp_path], vocabs)
+
+
+def test_read_and_encode_refuse_unequal_and_empty_files(
     vocabs: tuple[Vocab, Vocab], tmp_path: Path
 ) -> None:
     long, short, none = (tmp_path / name for name in ("long", "short", "none"))
@@ -169,7 +254,9 @@ def test_read_refuses_unequal_and_empty_files(
     short.write_text("one\n")
     none.write_text("")
     with pytest.raises(ValueError, match=r"long has 2 lines and .*short has 1") as told:
-        ParallelData.read([(long, short)], *vocabs)
+        ParallelData.read((long, short), vocabs)
     assert isinstance(told.value, UserError)  # so that the command line tells it
+    models = vocabs[0].path, vocabs[1].path
     with pytest.raises(UserError, match="none: no sentences"):
-        ParallelData.read([(none, none)], *vocabs)
+        encode((none, none), models, tmp_path / "tokens", threads=1)
+    assert not (tmp_path / "tokens").exists()

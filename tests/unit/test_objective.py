@@ -25,9 +25,9 @@ SMOOTHING = 0.1
 
 def make_batch(sentences: Sequence[tuple[list[int], list[int]]]) -> Batch:
     return Batch(
-        pad([[*src, EOS] for src, _ in sentences]),
-        pad([[BOS, *tgt] for _, tgt in sentences]),
-        pad([[*tgt, EOS] for _, tgt in sentences]),
+        pad([src for src, _ in sentences], end=EOS),
+        pad([tgt for _, tgt in sentences], start=BOS),
+        pad([tgt for _, tgt in sentences], end=EOS),
     )
 
 

@@ -18,7 +18,7 @@ from a2d import checkpoint
 from a2d import train as train_module
 from a2d.__main__ import main
 from a2d.config import Run, Train, UserError, dump
-from a2d.data import ParallelData
+from a2d.data import ParallelData, encode
 from a2d.initialize import load_model
 from a2d.model import Transformer
 from a2d.train import Files, Interrupted, Training, learning_rate, train, uses_bfloat16
@@ -141,8 +141,7 @@ def test_interruption_is_told_without_a_traceback(
 ) -> None:
     (tmp_path / "config.yaml").write_text(dump(make_run()))
     interrupt_after(monkeypatch, 2, signal.SIGTERM)
-    (pair,) = files.train
-    arguments = [tmp_path, "--text", *pair, "--valid", *files.valid]
+    arguments = [tmp_path, "--tokens", *files.train, "--valid", *files.valid]
     arguments += ["--vocab", *files.vocabs]
     assert main(["train", *map(str, arguments)]) not in (0, None)
     assert "interrupted at step 2; its state is saved" in capsys.readouterr().err
@@ -186,8 +185,9 @@ def test_fingerprint_changes_with_every_file(
     other = tmp_path / "model.safetensors"
     other.write_text("something else")
     src, _ = teacher_files.valid
+    encode(teacher_files.valid, teacher_files.vocabs, tmp_path / "tokens", threads=1)
     replaced: dict[str, dict[str, Any]] = {
-        "train": {"train": [(src, other)]},
+        "train": {"train": [tmp_path / "tokens"]},
         "valid": {"valid": (src, other)},
         "vocab": {"vocabs": (teacher_files.vocabs[0], other)},
         "teacher": {"teachers": [tmp_path]},
@@ -244,7 +244,7 @@ def test_validation_loss_is_the_likelihood_of_each_token(
     model = load_model(tmp_path)
     total, tokens = 0.0, 0
     vocabs = [Vocab(path) for path in files.vocabs]
-    data = ParallelData.read([files.valid], *vocabs)
+    data = ParallelData.read(files.valid, vocabs)
     for src, tgt in zip(data.src, data.tgt, strict=True):
         tgt_input = torch.tensor([[2, *tgt]])
         hidden = model(torch.tensor([[*src, 3]]), tgt_input).hidden[0]
@@ -381,10 +381,13 @@ def test_two_processes_equal_two_micro_batches(
 ) -> None:
     """Also where the first process has seen a long sentence and the other has not."""
     src, tgt = (tmp_path / f"train.{language}" for language in ("de", "en"))
-    for path, short in zip((src, tgt), files.train[0], strict=True):
-        path.write_text(short.read_text() + "🦄" * 100 + "\n")  # 401 tokens
-    files = dataclasses.replace(files, train=[(src, tgt)])
-    data = ParallelData.read(files.train, *vocabs)
+    corpus, tokens = files.valid[0].parent, tmp_path / "train.tokens"
+    for path in (src, tgt):
+        short = (corpus / path.name).read_text()
+        path.write_text(short + "🦄" * 100 + "\n")  # 401 tokens
+    encode((src, tgt), files.vocabs, tokens, threads=1)
+    files = dataclasses.replace(files, train=[tokens])
+    data = ParallelData.open(files.train, vocabs)
     seed = next(
         seed
         for seed in range(1, 100)
@@ -402,7 +405,7 @@ def test_two_processes_equal_two_micro_batches(
 
     (tmp_path / "two").mkdir()
     (tmp_path / "two/config.yaml").write_text(dump(two))
-    arguments = [tmp_path / "two", "--text", src, tgt, "--valid", *files.valid]
+    arguments = [tmp_path / "two", "--tokens", tokens, "--valid", *files.valid]
     arguments += ["--vocab", *files.vocabs]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -457,3 +460,30 @@ def test_precision(make_run: Callable[..., Run]) -> None:
     cpu = torch.device("cpu")
     found = [uses_bfloat16(settings(p), cpu) for p in ("auto", "float32", "bfloat16")]
     assert found == [False, False, True]
+
+
+def test_kept_memory_costs_no_fresh_pages() -> None:
+    program = """
+import resource, sys, torch
+from a2d.train import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(20_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+    kept, returned = (
+        int(
+            subprocess.run(
+                [sys.executable, "-c", program, what],
+                cwd=Path(train_module.__file__).parent.parent,
+                capture_output=True,
+                check=True,
+            ).stdout
+        )
+        for what in ("keep", "return")
+    )
+    assert kept < 100 < 10_000 < returned  # 80 MB are 19,532 pages
