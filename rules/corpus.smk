@@ -69,7 +69,9 @@ rule vocab:
 
 rule encode:
     input:
-        text=multiext("results/{dataset}/{src}-{tgt}/{folder}/train", ".{src}", ".{tgt}"),
+        text=multiext(
+            "results/{dataset}/{src}-{tgt}/{folder}/train", ".{src}", ".{tgt}"
+        ),
         vocab=vocab,
     output:
         directory("results/{dataset}/{src}-{tgt}/{folder}/train.tokens"),
