@@ -39,6 +39,7 @@ def clean(args: argparse.Namespace) -> None:
         args.split,
         job.hold_out if from_train else {},
         pairs_of(args.protect),
+        args.threads,
     )
 
 
@@ -188,6 +189,7 @@ def parser() -> argparse.ArgumentParser:
     add("--protect", "files whose sentences are removed", nargs="*", default=[])
     add("--out", "source and target text", nargs=2)
     add("--counts", "table of what each step kept and dropped")
+    add("--threads", "processes", type=int, default=cores)
 
     add = command(vocab, "train SentencePiece models")
     add("--settings", "size and kind (YAML)")

@@ -14,13 +14,15 @@ import sqlite3
 import tempfile
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import IO, cast
 
 from a2d.config import Clean, UserError
 from a2d.files import atomic_write
+from a2d.parallel import chunks, map_chunks
 
 # Files ----------------------------------------------------------------------------
 
@@ -137,8 +139,8 @@ def normalise(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-Filter = Callable[[str, str], bool]
-"""Whether a pair is kept."""
+CHUNK_LINES = 10_000
+"""Lines that a process cleans at a time."""
 
 
 def clean(
@@ -150,6 +152,7 @@ def clean(
     split: str,
     shares: Mapping[str, float],
     protected: Sequence[tuple[str | Path, str | Path]] = (),
+    processes: int = 1,
 ) -> None:
     """Write the clean text of one split of a raw file.
 
@@ -164,31 +167,37 @@ def clean(
     Raises:
         UserError: if nothing is left, or published text has an empty line.
     """
+    dropped = dict.fromkeys(_steps(clean, protected), 0)
     num_read = 0
     Path(out_src).parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        filters: dict[str, Filter] = {}
-        if clean is not None:
+        if clean and clean.deduplicate:
             folder = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix=".clean", dir=Path(out_src).parent)
             )
-            filters = _filters(clean, protected, Path(folder), stack)
-        dropped = dict.fromkeys(filters, 0)
+            seen = stack.enter_context(contextlib.closing(_HashSet(Path(folder))))
         src_file = stack.enter_context(atomic_write(out_src))
         tgt_file = stack.enter_context(atomic_write(out_tgt))
-        for num_read, (src, tgt) in enumerate(_normal_pairs(raw, split, shares), 1):
-            if clean is None and not (src and tgt):
-                raise UserError(
-                    f"{raw}: pair {num_read} of {split} has an empty side; published "
-                    "text is never filtered, so mend its source"
-                )
-            for step, keeps in filters.items():
-                if not keeps(src, tgt):
+        for pairs in map_chunks(
+            partial(_Judge, clean, split, shares, protected),
+            chunks(read_lines(raw), CHUNK_LINES),
+            processes,
+        ):
+            for src, tgt, number, step in pairs:
+                num_read += 1
+                if clean is None and not (src and tgt):
+                    raise UserError(
+                        f"{raw}: pair {num_read} of {split} has an empty side; "
+                        "published text is never filtered, so mend its source"
+                    )
+                # what is dropped before the duplicates has no number
+                if number is not None and not seen.add(number):
+                    step = "duplicate"
+                if step:
                     dropped[step] += 1
-                    break
-            else:
-                src_file.write(f"{src}\n")
-                tgt_file.write(f"{tgt}\n")
+                else:
+                    src_file.write(f"{src}\n")
+                    tgt_file.write(f"{tgt}\n")
         if num_read == sum(dropped.values()):
             raise UserError(_nothing_left(raw, split, num_read, dropped))
     kept = num_read
@@ -199,48 +208,71 @@ def clean(
             table.write(f"{step}\t{kept}\t{number}\n")
 
 
-def _normal_pairs(
-    raw: str | Path, split: str, shares: Mapping[str, float]
-) -> Iterator[tuple[str, str]]:
-    for line in read_lines(raw):
-        document, src, tgt = line.split("\t")
-        # a sentence without a document is one of its own
-        if not shares or split_of(document or src, shares) == split:
-            yield normalise(src), normalise(tgt)
+def _steps(
+    clean: Clean | None, protected: Sequence[tuple[str | Path, str | Path]]
+) -> list[str]:
+    """Names of the filters, in the order in which they are applied."""
+    if clean is None:
+        return []
+    steps = ["empty", "length", "ratio"]
+    steps += ["duplicate"] if clean.deduplicate else []
+    return steps + (["contaminated"] if clean.decontaminate and protected else [])
 
 
-def _filters(
-    clean: Clean,
-    protected: Sequence[tuple[str | Path, str | Path]],
-    folder: Path,
-    stack: contextlib.ExitStack,
-) -> dict[str, Filter]:
-    """Filters by name, in the order in which they are applied."""
+Judgement = tuple[str, str, int | None, str | None]
+"""A pair, its hash if duplicates matter, and the step that drops it, if one does."""
 
-    def fits(text: str) -> bool:
-        return clean.min_words <= len(text.split()) <= clean.max_words
 
-    filters: dict[str, Filter] = {
-        "empty": lambda src, tgt: bool(src and tgt),
-        "length": lambda src, tgt: fits(src) and fits(tgt),
-        "ratio": lambda src, tgt: (
-            max(len(src), len(tgt)) <= clean.max_ratio * min(len(src), len(tgt))
-        ),
-    }
-    if clean.deduplicate:
-        seen = stack.enter_context(contextlib.closing(_HashSet(folder / "seen")))
-        filters["duplicate"] = lambda src, tgt: seen.add(f"{src}\t{tgt}")
-    if clean.decontaminate and protected:
-        known = {
+class _Judge:
+    """Normalises and filters lines of a raw file, each on its own."""
+
+    def __init__(
+        self,
+        clean: Clean | None,
+        split: str,
+        shares: Mapping[str, float],
+        protected: Sequence[tuple[str | Path, str | Path]],
+    ) -> None:
+        self.clean, self.split, self.shares = clean, split, shares
+        self.known = {
             key
-            for paths in protected
+            for paths in (protected if clean and clean.decontaminate else ())
             for src, tgt in read_parallel(*paths)
             for key in _fuzzy_keys(src, tgt)
         }
-        filters["contaminated"] = lambda src, tgt: known.isdisjoint(
-            _fuzzy_keys(src, tgt)
-        )
-    return filters
+
+    def __call__(self, lines: Sequence[str]) -> list[Judgement]:
+        """What to do with the pairs that belong to the split."""
+        judged = []
+        for line in lines:
+            document, src, tgt = line.split("\t")
+            # a sentence without a document is one of its own
+            if self.shares and split_of(document or src, self.shares) != self.split:
+                continue
+            src, tgt = normalise(src), normalise(tgt)
+            step = self.filter(src, tgt, self.clean) if self.clean else None
+            number = None
+            if self.clean and self.clean.deduplicate and not step:
+                number = _hash(f"{src}\t{tgt}")
+            if (
+                self.known
+                and not step
+                and not self.known.isdisjoint(_fuzzy_keys(src, tgt))
+            ):
+                step = "contaminated"
+            judged.append((src, tgt, number, step))
+        return judged
+
+    def filter(self, src: str, tgt: str, clean: Clean) -> str | None:
+        """The step that drops a pair, of those before the duplicates."""
+        if not (src and tgt):
+            return "empty"
+        for text in (src, tgt):
+            if not clean.min_words <= text.count(" ") + 1 <= clean.max_words:
+                return "length"
+        if max(len(src), len(tgt)) > clean.max_ratio * min(len(src), len(tgt)):
+            return "ratio"
+        return None
 
 
 def _fuzzy_keys(src: str, tgt: str) -> list[str]:
@@ -264,17 +296,17 @@ def _nothing_left(
 class _HashSet:
     """A set of texts by their 64-bit hashes, on disk: its memory does not grow."""
 
-    def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(path, isolation_level=None)
-        for setting in ("journal_mode=off", "synchronous=off", "cache_size=-32768"):
+    def __init__(self, folder: Path) -> None:
+        self._database = sqlite3.connect(folder / "seen", isolation_level=None)
+        for setting in ("journal_mode=off", "synchronous=off", "cache_size=-16384"):
             self._database.execute(f"PRAGMA {setting}")
         self._database.execute("CREATE TABLE hashes (hash INTEGER PRIMARY KEY)")
         self._database.execute("BEGIN")
 
-    def add(self, text: str) -> bool:
-        """Add a text; whether it is new."""
+    def add(self, number: int) -> bool:
+        """Add a hash; whether it is new."""
         sql = "INSERT OR IGNORE INTO hashes VALUES (?)"
-        return self._database.execute(sql, (_hash(text),)).rowcount == 1
+        return self._database.execute(sql, (number,)).rowcount == 1
 
     def close(self) -> None:
         self._database.close()

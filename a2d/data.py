@@ -19,6 +19,7 @@ from torch import Tensor
 from a2d.config import BOS, EOS, PAD, UserError
 from a2d.corpus import read_parallel
 from a2d.files import replacing_folder, sha256_of
+from a2d.parallel import chunks
 from a2d.vocab import Vocab
 
 ENCODE_LINES = 10_000
@@ -241,17 +242,16 @@ def encoded_chunks(
     Raises:
         UserError: if the files have unequal line counts or no line.
     """
-    rows = read_parallel(*text)
-    chunk = list(islice(rows, ENCODE_LINES))
-    if not chunk:
-        raise UserError(f"{text[0]}: no sentences")
-    while chunk:
+    empty = True
+    for rows in chunks(read_parallel(*text), ENCODE_LINES):
         src, tgt = (
             vocab.encode(lines, threads)
-            for vocab, lines in zip(vocabs, zip(*chunk, strict=True), strict=True)
+            for vocab, lines in zip(vocabs, zip(*rows, strict=True), strict=True)
         )
         yield flat(src), flat(tgt)
-        chunk = list(islice(rows, ENCODE_LINES))
+        empty = False
+    if empty:
+        raise UserError(f"{text[0]}: no sentences")
 
 
 def flat(sentences: list[list[int]]) -> Side:

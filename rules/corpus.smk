@@ -46,10 +46,11 @@ rule clean:
         "results/logs/{dataset}/{src}-{tgt}/clean_{split}.log",
     benchmark:
         "results/benchmarks/{dataset}/{src}-{tgt}/clean_{split}.jsonl"
+    threads: 2
     shell:
         "python -m a2d clean --settings {input.settings:q} --split {wildcards.split}"
         " --raw {input.raw:q} --protect {input.protect:q} --out {output.text:q}"
-        " --counts {output.counts:q} 2>&1 | tee {log:q}"
+        " --counts {output.counts:q} --threads {threads} 2>&1 | tee {log:q}"
 
 
 rule vocab:

@@ -114,12 +114,15 @@ class Cleaned:
         self.files = (folder / "out.de", folder / "out.en")
         self.counts: dict[str, tuple[int, int]] = {}
 
-    def __call__(self, rows, config, split="train", shares=None, protected=()):
+    def __call__(
+        self, rows, config, split="train", shares=None, protected=(), processes=1
+    ):
         raw = self.folder / "raw.tsv.gz"
         with atomic_write(raw) as file:
             file.writelines("\t".join(row) + "\n" for row in rows)
         counts = self.folder / "counts.tsv"
-        clean(raw, *self.files, counts, config, split, shares or {}, protected)
+        shares = shares or {}
+        clean(raw, *self.files, counts, config, split, shares, protected, processes)
         header, *lines = (line.split("\t") for line in read_lines(counts))
         assert header == ["step", "kept", "dropped"]
         self.counts = {step: (int(kept), int(drop)) for step, kept, drop in lines}
@@ -212,3 +215,16 @@ def test_nothing_left_is_an_error_with_the_worst_step(
     with pytest.raises(ValueError, match="no text belongs to test"):
         cleaned(rows, LOOSE, split="test", shares={"test": 1e-9})
     assert [path.name for path in tmp_path.iterdir()] == ["raw.tsv.gz"]
+
+
+def test_processes_change_nothing(
+    cleaned: Cleaned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("a2d.corpus.CHUNK_LINES", 7)
+    rows = [(f"page{n}", f"satz {n % 61}", f"sentence {n % 61}") for n in range(200)]
+    one = cleaned(rows, LOOSE), cleaned.counts
+    two = cleaned(rows, LOOSE, processes=2), cleaned.counts
+    assert one == two
+    assert one[1]["duplicate"] == (61, 139)
+    with pytest.raises(ValueError, match="pair 9 of test has an empty side"):
+        cleaned([*rows[:8], ("", "", "x")], None, split="test", processes=2)

@@ -11,7 +11,7 @@ import a2d
 
 PACKAGE = Path(a2d.__path__[0])
 FLOORS = [
-    {"config", "files", "progress"},
+    {"config", "files", "parallel", "progress"},
     {
         "alignment",
         "checkpoint",

@@ -1,0 +1,66 @@
+"""Work on chunks in several processes, in bounded memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import islice
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_work: Callable[[Any], Any]
+"""What a worker process does; made once in each, because it may hold much."""
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items, the last one shorter."""
+    remaining = iter(items)
+    while chunk := list(islice(remaining, size)):
+        yield chunk
+
+
+def map_chunks(
+    prepare: Callable[[], Callable[[T], R]], items: Iterable[T], processes: int
+) -> Iterator[R]:
+    """The results of the function that `prepare` makes, in the order of the items.
+
+    A few items for each process are read ahead. One process is this one.
+
+    Args:
+        prepare: called in each process; it can be pickled, what it makes need not.
+    """
+    if processes == 1:
+        yield from map(prepare(), items)
+        return
+    with ProcessPoolExecutor(processes, None, _start, (prepare,)) as pool:
+        waiting: deque[Future[R]] = deque()
+        for item in items:
+            waiting.append(pool.submit(_do, item))
+            if len(waiting) > 2 * processes:
+                yield waiting.popleft().result()
+        for future in waiting:
+            yield future.result()
+
+
+def _start(prepare: Callable[[], Callable[[Any], Any]]) -> None:
+    global _work
+    _work = prepare()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Leave no process behind when the parent is killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _do(item: Any) -> Any:
+    return _work(item)
