@@ -86,7 +86,7 @@ def distill(args: argparse.Namespace) -> None:
 
     job = config.load(config.DistillJob, args.settings)
     backend, vocabs = open_models(args.teacher, job.decode.backend, args.threads)
-    distill(job, backend, vocabs, args.text, args.out, args.record)
+    distill(job, backend, vocabs, args.teacher, args.text, args.out, args.record)
 
 
 def evaluate(args: argparse.Namespace) -> None:

@@ -38,6 +38,9 @@ class Translation:
 class Backend(Protocol):
     """Something that finds translations of token ids."""
 
+    workers: int
+    """Batches that it translates at once."""
+
     def search(
         self, sources: Sequence[Sequence[int]], decode: Decode, num_hypotheses: int
     ) -> list[list[Hypothesis]]:
@@ -61,6 +64,8 @@ class ModelDecoder:
 
 class TorchBackend:
     """The reference search, over one model or an ensemble."""
+
+    workers = 1
 
     def __init__(self, models: Sequence[Transformer], device: torch.device) -> None:
         self.models, self.device = models, device
@@ -100,6 +105,7 @@ class CTranslate2Backend:
         self.translator = ctranslate2.Translator(
             str(folder), device=device, inter_threads=threads, intra_threads=1
         )
+        self.workers = threads
         src_vocab, tgt_vocab = vocabs
         self.src_pieces = src_vocab.pieces
         self.tgt_ids = {piece: i for i, piece in enumerate(tgt_vocab.pieces)}
@@ -187,7 +193,8 @@ def translate(
     order = np.array([i for i in np.argsort(-widths, kind="stable") if sources[i]], int)
     started = shown = time.monotonic()
     done, total = 0, int(widths[order].sum())
-    for indices in cut(order, widths, decode.max_tokens // decode.beam_size):
+    budget = backend.workers * decode.max_tokens // decode.beam_size
+    for indices in cut(order, widths, budget):
         batch = [sources[i] for i in indices]
         for index, hypotheses in zip(
             indices, backend.search(batch, decode, num_hypotheses), strict=True

@@ -11,7 +11,8 @@ import sentencepiece
 from a2d.config import BOS, EOS, PAD, UNK, UserError
 from a2d.files import replacing
 
-MAX_TRAINING_SENTENCES = 5_000_000
+MAX_TRAINING_SENTENCES = 1_000_000
+"""Sampled from larger texts: more change the vocabulary little, but need memory."""
 
 
 def train_vocab(

@@ -1,14 +1,17 @@
 """Training text made by a teacher."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, TextIO
 
 import pytest
 
 from a2d import distill as distill_module
 from a2d.config import Decode, DistillJob
 from a2d.distill import choose, distill
+from a2d.files import atomic_write
 from a2d.search import Hypothesis
 from a2d.translate import Translation
 from a2d.vocab import Vocab
@@ -27,6 +30,8 @@ NBEST = {
 
 class Canned:
     """Knows three sentences."""
+
+    workers = 1
 
     def __init__(self, vocabs: tuple[Vocab, Vocab]) -> None:
         self.vocabs = vocabs
@@ -55,7 +60,10 @@ def run_distill(
     backend = Canned(vocabs)
     out = folder / "out/src", folder / "out/tgt"
     record = folder / "out/record.json"
-    distill(job, backend, vocabs, (folder / "src", folder / "tgt"), out, record)
+    (folder / "model.safetensors").write_text("weights")
+    gold = folder / "src", folder / "tgt"
+    distill(job, backend, vocabs, [folder], gold, out, record)
+    assert not (folder / "out/shards").exists()
     assert out[0].read_text().splitlines() == SOURCES
     return backend, json.loads(record.read_text())
 
@@ -85,14 +93,69 @@ def test_seq_inter_takes_the_closest(
     assert record["equal_to_reference"] == pytest.approx(2 / 3)
 
 
-def test_chunks_change_nothing(
+def test_shards_change_nothing(
     vocabs: tuple[Vocab, Vocab], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distill_module, "CHUNK_LINES", 2)
+    _, whole = run_distill("best", vocabs, tmp_path)
+    monkeypatch.setattr(distill_module, "SHARD_HYPOTHESES", 16)  # two lines
     backend, record = run_distill("best", vocabs, tmp_path)
     assert (tmp_path / "out/tgt").read_text() == "one\nthree\nfour five nine\n"
     assert len(backend.asked) == 2
-    assert record["sentences"] == 3
+    assert record == whole
+
+
+def test_goes_on_at_the_first_missing_shard(
+    vocabs: tuple[Vocab, Vocab],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(distill_module, "SHARD_HYPOTHESES", 8)  # one line
+    search, searches = Canned.search, 0
+
+    def fail_third(self: Canned, *arguments: Any) -> list[list[Hypothesis]]:
+        nonlocal searches
+        searches += 1
+        if searches == 3:
+            raise RuntimeError("killed")
+        return search(self, *arguments)
+
+    monkeypatch.setattr(Canned, "search", fail_third)
+    with pytest.raises(RuntimeError, match="killed"):
+        run_distill("best", vocabs, tmp_path)
+    assert not (tmp_path / "out/tgt").exists()
+    assert "2 of 3 sentences  0:00 left" in capsys.readouterr().err
+    backend, record = run_distill("best", vocabs, tmp_path)
+    assert len(backend.asked) == 1
+    assert (tmp_path / "out/tgt").read_text() == "one\nthree\nfour five nine\n"
+    assert record["mean_log_prob"] == pytest.approx((-1 - 0.5 - 1.5) / 3)
+
+
+def test_shards_of_other_settings_are_not_taken(
+    vocabs: tuple[Vocab, Vocab], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(distill_module, "atomic_write", fail_after(1))
+        with pytest.raises(OSError, match="disk full"):
+            run_distill("best", vocabs, tmp_path)
+    assert len(list(tmp_path.glob("out/shards/*/000000.tsv"))) == 1
+    backend, _ = run_distill("closest", vocabs, tmp_path)
+    assert len(backend.asked) == 1
+    assert (tmp_path / "out/tgt").read_text() == "one two\nthree\nfour five nine\n"
+
+
+def fail_after(times: int) -> Callable[[Path], AbstractContextManager[TextIO]]:
+    """`atomic_write` that works a few times."""
+    left = times
+
+    def write(path: Path) -> AbstractContextManager[TextIO]:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError("disk full")
+        return atomic_write(path)
+
+    return write
 
 
 def test_choice() -> None:

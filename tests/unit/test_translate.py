@@ -21,6 +21,8 @@ LINES = ["eins zwei drei", "", "vier", "elf zwölf elf zwölf elf", "   ", "null
 class Echo:
     """Says each source backwards, and once more as it is; remembers the batches."""
 
+    workers = 1
+
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
 
