@@ -20,9 +20,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import IO, cast
 
+from a2d.chunks import chunks, map_chunks
 from a2d.config import Clean, UserError
 from a2d.files import atomic_write
-from a2d.parallel import chunks, map_chunks
 
 # Files ----------------------------------------------------------------------------
 

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
+from a2d.chunks import chunks, cut
 from a2d.config import BOS, EOS, PAD, UserError
 from a2d.corpus import read_parallel
 from a2d.files import replacing_folder, sha256_of
-from a2d.parallel import chunks
 from a2d.vocab import Vocab
 
 ENCODE_LINES = 10_000
@@ -191,23 +191,6 @@ class ParallelData:
             np.argsort(-self.widths, kind="stable"), self.widths, max_tokens
         ):
             yield self.batch(indices)
-
-
-def cut(
-    order: NDArray[np.int64], widths: NDArray[np.int64], max_tokens: int
-) -> Iterator[NDArray[np.int64]]:
-    """Cut `order` into batches of at most `max_tokens`, padding included.
-
-    A sentence longer than that is a batch of its own.
-    """
-    start, widest = 0, 0
-    for end, width in enumerate(widths[order].tolist()):
-        widest = max(widest, width)
-        if widest * (end - start + 1) > max_tokens and end > start:
-            yield order[start:end]
-            start, widest = end, width
-    if start < len(order):
-        yield order[start:]
 
 
 def pad(

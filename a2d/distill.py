@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from a2d.chunks import chunks
 from a2d.config import DistillJob
 from a2d.corpus import count_lines, read_lines, read_parallel
 from a2d.files import atomic_write, sha256_of
 from a2d.metrics import closest
-from a2d.parallel import chunks
 from a2d.progress import clock_time, tell
 from a2d.translate import Backend, Translation, translate
 from a2d.vocab import Vocab

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from a2d.config import BOS, EOS, UserError
+from a2d.hypothesis import Hypothesis
 
 
 class Decoder(Protocol):
@@ -46,15 +46,6 @@ class Ensemble:
         """As `Decoder.select`."""
         for decoder in self.decoders:
             decoder.select(sentences, beams)
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """A translation: its tokens without EOS and its length-normalised score."""
-
-    tokens: list[int]
-    score: float
-    log_prob: float
 
 
 def beam_search(

@@ -38,7 +38,8 @@ from a2d.losses import token_loss
 from a2d.metrics import bleu
 from a2d.objective import Objective, token_logits
 from a2d.progress import PROGRESS_SECONDS, clock_time, tell
-from a2d.translate import TorchBackend, translate
+from a2d.reference import TorchBackend
+from a2d.translate import translate
 from a2d.vocab import Vocab
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4

@@ -10,15 +10,12 @@ from typing import Protocol
 
 import ctranslate2
 import numpy as np
-import torch
 
-from a2d.config import EOS, Decode, Run, UserError, load
+from a2d.chunks import cut
+from a2d.config import Decode, Run, UserError, load
 from a2d.corpus import normalise
-from a2d.data import cut, pad
-from a2d.initialize import load_model
-from a2d.model import Cache, Transformer
+from a2d.hypothesis import Hypothesis
 from a2d.progress import PROGRESS_SECONDS, clock_time, tell
-from a2d.search import Ensemble, Hypothesis, beam_search
 from a2d.vocab import Vocab
 
 MAX_INPUT = 1023
@@ -45,47 +42,6 @@ class Backend(Protocol):
         self, sources: Sequence[Sequence[int]], decode: Decode, num_hypotheses: int
     ) -> list[list[Hypothesis]]:
         """The best hypotheses of each source (ids without EOS), best first."""
-
-
-class ModelDecoder:
-    """One model during search."""
-
-    def __init__(self, model: Transformer, cache: Cache) -> None:
-        self.model, self.cache = model, cache
-
-    def step(self, tokens: torch.Tensor) -> torch.Tensor:
-        """As `search.Decoder.step`."""
-        return self.model.step(tokens, self.cache)
-
-    def select(self, sentences: torch.Tensor | None, beams: torch.Tensor) -> None:
-        """As `search.Decoder.select`."""
-        self.cache.select(sentences, beams)
-
-
-class TorchBackend:
-    """The reference search, over one model or an ensemble."""
-
-    workers = 1
-
-    def __init__(self, models: Sequence[Transformer], device: torch.device) -> None:
-        self.models, self.device = models, device
-
-    @torch.inference_mode()
-    def search(
-        self, sources: Sequence[Sequence[int]], decode: Decode, num_hypotheses: int
-    ) -> list[list[Hypothesis]]:
-        """As `Backend.search`."""
-        src = pad(sources, end=EOS).to(self.device)
-        decoders = [ModelDecoder(model, model.start(src)) for model in self.models]
-        return beam_search(
-            decoders[0] if len(decoders) == 1 else Ensemble(decoders),
-            len(sources),
-            decode.beam_size,
-            decode.length_penalty,
-            decode.max_length,
-            num_hypotheses,
-            self.device,
-        )
 
 
 class CTranslate2Backend:
@@ -165,9 +121,10 @@ def open_models(
     vocabs = Vocab(vocab_folder / f"{src}.spm"), Vocab(vocab_folder / f"{tgt}.spm")
     if backend == "ctranslate2" and len(folders) == 1:
         return CTranslate2Backend(first / "ctranslate2", vocabs, threads), vocabs
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    models = [load_model(folder).to(device) for folder in folders]
-    return TorchBackend(models, device), vocabs
+    # only here, because torch takes longer to import than CTranslate2 to translate
+    from a2d.reference import TorchBackend
+
+    return TorchBackend.load(folders), vocabs
 
 
 def translate(

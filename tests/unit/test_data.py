@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from a2d import data as data_module
+from a2d.chunks import cut
 from a2d.config import BOS, EOS, PAD, UserError
-from a2d.data import ParallelData, TokenSequences, cut, encode, flat, pad, starts_of
+from a2d.data import ParallelData, TokenSequences, encode, flat, pad, starts_of
 from a2d.vocab import Vocab
 
 
@@ -54,29 +55,6 @@ def test_pad() -> None:
     assert pad([[5], [6, 7, 8]]).tolist() == [[5, PAD, PAD], [6, 7, 8]]
     assert pad([[5], []], end=9).tolist() == [[5, 9], [9, PAD]]
     assert pad([[5], []], start=1, end=9).tolist() == [[1, 5, 9], [1, 9, PAD]]
-
-
-@pytest.mark.parametrize(
-    ("max_tokens", "expected"),
-    [
-        # 3 * 3 fit into 9, 4 * 5 do not; 2 * 5 do not; 30 is alone
-        (9, [[0, 1, 2], [3], [4], [5]]),
-        (10, [[0, 1, 2], [3, 4], [5]]),
-        (60, [[0, 1, 2, 3, 4], [5]]),
-        (1, [[0], [1], [2], [3], [4], [5]]),
-    ],
-)
-def test_cut(max_tokens: int, expected: list[list[int]]) -> None:
-    widths = np.array([3, 2, 3, 5, 1, 30])
-    found = [b.tolist() for b in cut(np.arange(6), widths, max_tokens)]
-    assert found == expected
-
-
-def test_cut_follows_the_order() -> None:
-    widths = np.array([1, 2, 3, 4])
-    found = [b.tolist() for b in cut(np.array([3, 1, 0, 2]), widths, 8)]
-    assert found == [[3, 1], [0, 2]]
-    assert list(cut(np.array([], dtype=int), widths, 8)) == []
 
 
 def test_epoch_has_every_sentence_once_within_the_budget() -> None:

@@ -12,7 +12,7 @@ from a2d import distill as distill_module
 from a2d.config import Decode, DistillJob
 from a2d.distill import choose, distill
 from a2d.files import atomic_write
-from a2d.search import Hypothesis
+from a2d.hypothesis import Hypothesis
 from a2d.translate import Translation
 from a2d.vocab import Vocab
 

@@ -13,7 +13,8 @@ from a2d.config import EvaluateJob, Run, parse
 from a2d.evaluate import evaluate, greedily, measure_speed
 from a2d.export import export
 from a2d.initialize import load_model
-from a2d.translate import TorchBackend, translate
+from a2d.reference import TorchBackend
+from a2d.translate import translate
 from a2d.vocab import Vocab
 
 SOURCES = ["eins zwei drei", "vier fünf", "sechs sieben acht neun"]

@@ -1,4 +1,4 @@
-"""Chunks in several processes."""
+"""Chunks by number, by tokens and over processes."""
 
 import os
 import signal
@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 import a2d
-from a2d.parallel import chunks, map_chunks
+from a2d.chunks import chunks, cut, map_chunks
 
 
 def square_and_process() -> Callable[[int], tuple[int, int]]:
@@ -22,6 +23,29 @@ def square_and_process() -> Callable[[int], tuple[int, int]]:
 def test_chunks() -> None:
     assert list(chunks("abcde", 2)) == [["a", "b"], ["c", "d"], ["e"]]
     assert list(chunks([], 2)) == []
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "expected"),
+    [
+        # 3 * 3 fit into 9, 4 * 5 do not; 2 * 5 do not; 30 is alone
+        (9, [[0, 1, 2], [3], [4], [5]]),
+        (10, [[0, 1, 2], [3, 4], [5]]),
+        (60, [[0, 1, 2, 3, 4], [5]]),
+        (1, [[0], [1], [2], [3], [4], [5]]),
+    ],
+)
+def test_cut(max_tokens: int, expected: list[list[int]]) -> None:
+    widths = np.array([3, 2, 3, 5, 1, 30])
+    found = [b.tolist() for b in cut(np.arange(6), widths, max_tokens)]
+    assert found == expected
+
+
+def test_cut_follows_the_order() -> None:
+    widths = np.array([1, 2, 3, 4])
+    found = [b.tolist() for b in cut(np.array([3, 1, 0, 2]), widths, 8)]
+    assert found == [[3, 1], [0, 2]]
+    assert list(cut(np.array([], dtype=int), widths, 8)) == []
 
 
 @pytest.mark.parametrize("processes", [1, 3])
@@ -49,7 +73,7 @@ def test_little_is_read_ahead() -> None:
 
 PROGRAM = """
 import time
-from a2d.parallel import map_chunks
+from a2d.chunks import map_chunks
 
 def prepare():
     return lambda number: time.sleep(60)

@@ -1,4 +1,4 @@
-"""Work on chunks in several processes, in bounded memory."""
+"""Cutting work into chunks: by number, by tokens, and over processes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import islice
 from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -23,6 +26,23 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     remaining = iter(items)
     while chunk := list(islice(remaining, size)):
         yield chunk
+
+
+def cut(
+    order: NDArray[np.int64], widths: NDArray[np.int64], max_tokens: int
+) -> Iterator[NDArray[np.int64]]:
+    """Cut `order` into batches of at most `max_tokens`, padding included.
+
+    A sentence longer than that is a batch of its own.
+    """
+    start, widest = 0, 0
+    for end, width in enumerate(widths[order].tolist()):
+        widest = max(widest, width)
+        if widest * (end - start + 1) > max_tokens and end > start:
+            yield order[start:end]
+            start, widest = end, width
+    if start < len(order):
+        yield order[start:]
 
 
 def map_chunks(
