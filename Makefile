@@ -1,10 +1,11 @@
-# `make` runs the demo study, `make test` every test; both set up .venv first.
+# `make` runs the demo study, `make test` every test, `make bench` the comparison with
+# other programs, which it installs; all set up .venv first.
 
 PYTHON ?= python3
 STUDY ?= demo
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: all test check reference clean
+.PHONY: all test check reference bench clean
 
 all: .venv/installed
 	@snakemake --cores all --rerun-incomplete --quiet rules host --config study=$(STUDY)
@@ -29,6 +30,12 @@ check: .venv/installed
 # docs/configuration.md and the JSON schema, from a2d/config.py
 reference: .venv/installed
 	@python workflow_scripts/write_reference.py
+
+# docs/performance.md, with the demo's text and models; BENCH='--groups training', and
+# BENCH='--peers' for none of the other programs
+bench: .venv/installed
+	@snakemake --cores all --rerun-incomplete --quiet rules host --config study=demo
+	@python -m benchmarks $(BENCH)
 
 clean:
 	rm -rf results .snakemake

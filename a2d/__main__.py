@@ -136,7 +136,9 @@ def translate(args: argparse.Namespace) -> None:
         "backend": "torch" if len(args.model) > 1 else "ctranslate2",
     }
     decode = config.parse(config.Decode, search)
-    backend, vocabs = open_models(args.model, decode.backend, args.threads)
+    backend, vocabs = open_models(
+        args.model, decode.backend, args.threads, args.compute_type
+    )
     stdin = decode_lines(sys.stdin.buffer, "standard input")
     lines = [normalise(line) for line in stdin]
     for nbest in translate(backend, vocabs, lines, decode, args.n_best):
@@ -248,6 +250,13 @@ def parser() -> argparse.ArgumentParser:
         "translations a line, with scores; an empty line has one",
         type=int,
         default=1,
+    )
+    add(
+        "--compute-type",
+        "int8 is faster; one exported model only",
+        choices=("default", "float32", "int8"),
+        type=str,
+        default="default",
     )
     add("--threads", "translating at once", type=int, default=cores)
     return top

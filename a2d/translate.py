@@ -48,9 +48,16 @@ class CTranslate2Backend:
     """CTranslate2 on an exported model (`a2d export`)."""
 
     def __init__(
-        self, folder: str | Path, vocabs: tuple[Vocab, Vocab], threads: int
+        self,
+        folder: str | Path,
+        vocabs: tuple[Vocab, Vocab],
+        threads: int,
+        compute_type: str = "default",
     ) -> None:
         """
+        Args:
+            compute_type: of CTranslate2, such as `int8`; the model's own by default.
+
         Raises:
             UserError: if the folder holds no exported model.
         """
@@ -59,7 +66,11 @@ class CTranslate2Backend:
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         # workers of one thread each translate more than one worker of many threads
         self.translator = ctranslate2.Translator(
-            str(folder), device=device, inter_threads=threads, intra_threads=1
+            str(folder),
+            device=device,
+            compute_type=compute_type,
+            inter_threads=threads,
+            intra_threads=1,
         )
         self.workers = threads
         src_vocab, tgt_vocab = vocabs
@@ -98,13 +109,14 @@ class CTranslate2Backend:
 
 
 def open_models(
-    folders: Sequence[Path], backend: str, threads: int
+    folders: Sequence[Path], backend: str, threads: int, compute_type: str = "default"
 ) -> tuple[Backend, tuple[Vocab, Vocab]]:
     """A backend and the vocabularies of trained models.
 
     Args:
         folders: run folders, several for an ensemble, or one exported model.
         backend: `ctranslate2`, which needs one model that is exported, or `torch`.
+        compute_type: of CTranslate2, as `CTranslate2Backend`.
 
     Raises:
         UserError: if a folder holds neither.
@@ -112,7 +124,7 @@ def open_models(
     first = folders[0]
     if (first / "model.bin").is_file():
         vocabs = Vocab(first / "source.spm"), Vocab(first / "target.spm")
-        return CTranslate2Backend(first, vocabs, threads), vocabs
+        return CTranslate2Backend(first, vocabs, threads, compute_type), vocabs
     if not (first / "config.yaml").is_file():
         raise UserError(f"{first}: neither an exported model nor a run folder")
     run = load(Run, first / "config.yaml")
@@ -120,7 +132,8 @@ def open_models(
     src, tgt = run.languages
     vocabs = Vocab(vocab_folder / f"{src}.spm"), Vocab(vocab_folder / f"{tgt}.spm")
     if backend == "ctranslate2" and len(folders) == 1:
-        return CTranslate2Backend(first / "ctranslate2", vocabs, threads), vocabs
+        exported = first / "ctranslate2"
+        return CTranslate2Backend(exported, vocabs, threads, compute_type), vocabs
     # only here, because torch takes longer to import than CTranslate2 to translate
     from a2d.reference import TorchBackend
 
@@ -153,13 +166,13 @@ def translate(
     budget = backend.workers * decode.max_tokens // decode.beam_size
     for indices in cut(order, widths, budget):
         batch = [sources[i] for i in indices]
-        for index, hypotheses in zip(
-            indices, backend.search(batch, decode, num_hypotheses), strict=True
-        ):
-            texts = tgt_vocab.decode([h.tokens for h in hypotheses])
+        hypotheses = backend.search(batch, decode, num_hypotheses)
+        texts = iter(
+            tgt_vocab.decode([h.tokens for nbest in hypotheses for h in nbest])
+        )
+        for index, nbest in zip(indices, hypotheses, strict=True):
             found[index] = [
-                Translation(normalise(text), h.score, h.log_prob)
-                for text, h in zip(texts, hypotheses, strict=True)
+                Translation(normalise(next(texts)), h.score, h.log_prob) for h in nbest
             ]
         done += int(widths[indices].sum())
         now = time.monotonic()

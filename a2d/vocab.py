@@ -73,7 +73,7 @@ class Vocab:
 
     def decode(self, tokens: Sequence[Sequence[int]]) -> list[str]:
         """Lines of token ids; special tokens leave no trace."""
-        return self._processor.decode([list(sentence) for sentence in tokens])
+        return self._processor.decode([list(s) for s in tokens], num_threads=1)
 
     @property
     def pieces(self) -> list[str]:

@@ -1,0 +1,1 @@
+"""Speed and memory of a2d, side by side with its peers: `make bench`."""
