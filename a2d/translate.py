@@ -119,7 +119,7 @@ def open_models(
         compute_type: of CTranslate2, as `CTranslate2Backend`.
 
     Raises:
-        UserError: if a folder holds neither.
+        UserError: if a folder holds neither, or a compute type is asked of PyTorch.
     """
     first = folders[0]
     if (first / "model.bin").is_file():
@@ -134,6 +134,8 @@ def open_models(
     if backend == "ctranslate2" and len(folders) == 1:
         exported = first / "ctranslate2"
         return CTranslate2Backend(exported, vocabs, threads, compute_type), vocabs
+    if compute_type != "default":
+        raise UserError(f"compute type {compute_type} needs one exported model")
     # only here, because torch takes longer to import than CTranslate2 to translate
     from a2d.reference import TorchBackend
 

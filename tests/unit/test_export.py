@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from a2d.config import Decode, Run
+from a2d.config import Decode, Run, UserError
 from a2d.export import MAX_POSITIONS, export
 from a2d.hypothesis import Hypothesis
 from a2d.translate import CTranslate2Backend, open_models, translate
@@ -154,3 +154,19 @@ def test_long_sentences_are_translated(
         b.search([source], make_decode(2), 1)[0] for b in (reference, backend)
     )
     assert_equal(ours, theirs)
+
+
+def test_int8_computes_otherwise_and_needs_an_exported_model(
+    make_exported: Callable[[str, str], Path], vocabs: tuple[Vocab, Vocab]
+) -> None:
+    folder = make_exported("pre", "decoder")
+    sources = vocabs[0].encode(LINES)
+    found = {}
+    for name in ("float32", "int8"):
+        backend, _ = open_models([folder], "ctranslate2", 1, name)
+        assert isinstance(backend, CTranslate2Backend)
+        assert backend.translator.compute_type.startswith(name)
+        found[name] = [best for best, *_ in backend.search(sources, make_decode(1), 1)]
+    assert found["float32"] != found["int8"]
+    with pytest.raises(UserError, match="int8 needs one exported model"):
+        open_models([folder, folder], "ctranslate2", 1, "int8")
