@@ -73,6 +73,15 @@ def rows_of(
     return rows
 
 
+def rows_within(
+    row: str, found: Mapping[str, list[float]], unit: str, limit: float
+) -> list[Row]:
+    """Lines of the table where the first contestant may take so much at most."""
+    bound = f"{limit:g} {unit}"
+    number = max(map(len, found.values()))
+    return rows_of(row, {**found, bound: [limit] * number}, unit, {bound: "<= 1"})
+
+
 def judge(line: Row, target: str) -> None:
     """Compare a ratio with a target such as `>= 2.5`."""
     if not target:

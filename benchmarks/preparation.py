@@ -18,7 +18,15 @@ import yaml
 from a2d.data import ParallelData
 from a2d.files import atomic_write
 from a2d.vocab import Vocab
-from benchmarks.contest import BENCHMARKS, Row, Worker, rows_of, seconds, take_turns
+from benchmarks.contest import (
+    BENCHMARKS,
+    Row,
+    Worker,
+    rows_of,
+    rows_within,
+    seconds,
+    take_turns,
+)
 
 MILLION = 1_000_000
 SIZES = {"1 million lines": MILLION, "5 million lines": 5 * MILLION}
@@ -86,7 +94,7 @@ class Preparation:
         self.raw = folder / "raw.tsv.gz"
         write_raw(text, self.raw, size)
         self.text = folder / "train.src", folder / "train.tgt"
-        self.vocab = folder / "joint.spm", folder / "joint.spm"
+        self.models = folder / "joint.spm", folder / "joint.spm"
         settings = {
             "clean": {"filters": CLEAN, "hold_out": {}},
             "vocab": {"size": 8000, "joint": True, "kind": "bpe"},
@@ -130,7 +138,7 @@ class Preparation:
             ],
         )
 
-    def train_vocab(self) -> float:
+    def vocab(self) -> float:
         """Lines a second of `a2d vocab`."""
         return self.measure(
             "vocab",
@@ -141,7 +149,7 @@ class Preparation:
                 "--text",
                 *self.text,
                 "--out",
-                *self.vocab,
+                *self.models,
             ],
         )
 
@@ -154,7 +162,7 @@ class Preparation:
                 "--text",
                 *self.text,
                 "--vocab",
-                *self.vocab,
+                *self.models,
                 "--out",
                 self.folder / "train.tokens",
                 "--threads",
@@ -168,7 +176,7 @@ class Preparation:
 
     def start(self) -> float:
         """Seconds until a training has its first batch."""
-        vocab = Vocab(self.vocab[0])
+        vocab = Vocab(self.models[0])
 
         def first_batch() -> None:
             data = ParallelData.open([self.folder / "train.tokens"], (vocab, vocab))
@@ -184,23 +192,23 @@ def measure(text: tuple[Path, Path], folder: Path, peers: Sequence[str]) -> list
         name: Preparation(text, folder / name.split()[0], size)
         for name, size in SIZES.items()
     }
-    rows, steps = [], ("clean", "train_vocab", "encode")
-    small, _large = sizes.values()
+    rows, steps = [], ("clean", "vocab", "encode")
+    small = sizes["1 million lines"]
     for step in steps:
         rates = {name: [getattr(sizes[name], step)()] for name in reversed(SIZES)}
         rows += rows_of(f"{step}, one round", rates, "lines/s")
-        peaks = {n: [sizes[n].memory[step.split("_")[-1]]] for n in reversed(SIZES)}
+        peaks = {n: [sizes[n].memory[step]] for n in reversed(SIZES)}
         least = {"1 million lines": "<= 1.1"}
         rows += rows_of(f"{step}: peak memory", peaks, "MB", least)
     starts = take_turns({name: sizes[name].start for name in reversed(SIZES)})
-    rows += rows_of("start of training: first batch", starts, "s")
+    rows += rows_within("start of training: first batch", starts, "s", 2)
     if "joeynmt" in peers:
         short = Preparation(text, folder / "short", SHORT)
-        short.vocab = small.vocab
+        short.models = small.models
         settings = {
             "src": str(text[0]),
             "tgt": str(text[1]),
-            "spm": str(small.vocab[0]),
+            "spm": str(small.models[0]),
             "lines": JOEYNMT_LINES,
         }
         with ExitStack() as stack:
