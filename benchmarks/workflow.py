@@ -21,7 +21,7 @@ from benchmarks.contest import (
     take_turns,
 )
 
-SEEDS = (20, 10, 3)
+SEEDS = (24, 12, 3)
 """Of the paper study; three are what it asks for."""
 
 
