@@ -138,7 +138,10 @@ class Decoding:
             rates = take_turns(
                 {
                     "a2d": partial(self.rate, backend, decode, len(pieces)),
-                    "CTranslate2": partial(rate_of, direct, len(pieces)),
+                    "CTranslate2": partial(
+                        rate_of, partial(direct, return_scores=True), len(pieces)
+                    ),
+                    "CTranslate2, no scores": partial(rate_of, direct, len(pieces)),
                 }
             )
             name = f"CTranslate2, {system.partition('/')[0]}, {search}"
