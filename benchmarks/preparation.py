@@ -61,7 +61,7 @@ def run(arguments: Sequence[object]) -> tuple[float, float]:
     peak, ended = [0.0], threading.Event()
 
     def watch() -> None:
-        while not ended.wait(0.05):
+        while not ended.wait(0.5):
             peak[0] = max(peak[0], memory(process.pid))
 
     watcher = threading.Thread(target=watch)
