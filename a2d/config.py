@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-NUMERICS = 2
+NUMERICS = 3
 """Raise when a change of code changes what a training computes: trained models are
 then trained again, and half-finished trainings start afresh."""
 
@@ -348,8 +348,19 @@ class WordKD(Section):
     """Word-level distillation (Kim and Rush, 2016, section 3.1)."""
 
     kd_weight: Annotated[float, Field(ge=0, le=1)]
-    """alpha: the loss is (1 - kd_weight) NLL + kd_weight CE(teacher, student)."""
+    """alpha: the loss is (1 - kd_weight) NLL + kd_weight WordKD."""
+    divergence: Literal["forward_kl", "reverse_kl", "mse"] = "forward_kl"
+    """Of student and teacher: `forward_kl` is CE(teacher, student), the same but for a
+    constant; `reverse_kl` is KL(student || teacher); `mse` the mean squared difference
+    of logits (Kim et al., 2021, arXiv 2105.08919), as in The Privileged Students."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Of both distributions; the loss is multiplied by its square."""
+
+    @model_validator(mode="after")
+    def _temperature_matters(self) -> WordKD:
+        if self.divergence == "mse" and self.temperature != 1:
+            raise ValueError("mse compares logits, which a temperature does not change")
+        return self
 
 
 class A2D(Section):
@@ -362,11 +373,32 @@ class A2D(Section):
     enc_self_attn: Annotated[float, Field(ge=0)] = 1.0
     dec_self_attn: Annotated[float, Field(ge=0)] = 0.5
     cross_attn: Annotated[float, Field(ge=0)] = 0.5
+    mode: Literal["rowwise", "released"] = "rowwise"
+    """`rowwise`: KL of each query's distribution, a mean over queries and maps.
+    `released`: as in the authors' code, softmax over whole maps on both sides, a sum
+    over maps and sentences, but without padding."""
+    granularity: Literal["head", "layer"] = "head"
+    """Each head to each head, or heads averaged in their layer first."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Of both sides; the loss is multiplied by its square."""
+    mix_teacher: bool = False
+    """For study only, with `released`: the teacher's maps pass an untrained convolution
+    first, a fault of the authors' code."""
+
+    @property
+    def kinds(self) -> list[str]:
+        """The attentions that are aligned."""
+        return [kind for kind in ATTENTIONS if getattr(self, kind)]
 
     @model_validator(mode="after")
-    def _aligns_something(self) -> A2D:
-        if not any(getattr(self, kind) for kind in ATTENTIONS):
+    def _fits_together(self) -> A2D:
+        if not self.kinds:
             raise ValueError(f"one of {', '.join(ATTENTIONS)} must be above 0")
+        if self.mix_teacher and self.mode == "rowwise":
+            raise ValueError(
+                "mix_teacher needs mode released: the rows of a mixture are no "
+                "probabilities"
+            )
         return self
 
 

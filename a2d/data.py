@@ -38,6 +38,7 @@ class Batch:
     src: Tensor  # (B, S), ends in EOS
     tgt_input: Tensor  # (B, T), starts with BOS
     tgt: Tensor  # (B, T), the same shifted, ends in EOS
+    weights: Tensor | None = None  # (B,), how much each sentence counts
 
     @property
     def src_tokens(self) -> int:

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from a2d.config import WordKD
+
 
 class TokenLoss(NamedTuple):
     """The loss of a text and its parts; only `total` carries a gradient."""
@@ -19,30 +21,31 @@ class TokenLoss(NamedTuple):
     nll: Tensor
     """Negative log-likelihood, without label smoothing."""
     word_kd: Tensor
-    """Cross-entropy of the student under the teacher, 0 without one."""
+    """The divergence from the teacher, 0 without one."""
 
 
 def token_loss(
     logits: Tensor,
     targets: Tensor,
     label_smoothing: float,
+    weights: Tensor | None = None,
+    word_kd: WordKD | None = None,
     teacher: Tensor | None = None,
-    kd_weight: float = 0.0,
-    temperature: float = 1.0,
 ) -> TokenLoss:
     """(1 - kd_weight) CE + kd_weight WordKD.
 
-    CE is label-smoothed cross-entropy (Szegedy et al. 2016), WordKD the cross-entropy
-    under the teacher's distribution at each position (Kim and Rush 2016, section 3.1,
-    L_WORD-KD), both distributions at a temperature and the loss multiplied by its
-    square (Hinton et al. 2015).
+    CE is label-smoothed cross-entropy (Szegedy et al. 2016). WordKD compares student
+    and teacher at each position (Kim and Rush 2016, section 3.1, L_WORD-KD), by the
+    divergence that its settings name; with a temperature both distributions are
+    softened and the loss is multiplied by its square (Hinton et al. 2015).
 
     Args:
         logits: the student's (N, V).
         targets: token ids (N,).
-        teacher: log-probabilities (N, V), of one teacher or the mean of an ensemble.
+        weights: of the tokens (N,), 1 by default.
+        teacher: logits (N, V) of one teacher, or log-probabilities of an ensemble.
     """
-    arguments = (logits, targets, label_smoothing, teacher, kd_weight, temperature)
+    arguments = (logits, targets, label_smoothing, weights, word_kd, teacher)
     return TokenLoss(*_TokenLoss.apply(*arguments))
 
 
@@ -55,29 +58,29 @@ class _TokenLoss(torch.autograd.Function):
         logits: Tensor,
         targets: Tensor,
         label_smoothing: float,
+        weights: Tensor | None,
+        word_kd: WordKD | None,
         teacher: Tensor | None,
-        kd_weight: float,
-        temperature: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        def weighted(losses: Tensor) -> Tensor:
+            return losses.sum() if weights is None else losses @ weights
+
         vocab_size, columns = logits.shape[1], targets.unsqueeze(1)
         log_probs = logits.log_softmax(-1)
-        nll = -log_probs.gather(1, columns).sum()
-        uniform = -log_probs.sum() / vocab_size
+        nll = -weighted(log_probs.gather(1, columns).squeeze(1))
+        uniform = -weighted(log_probs.sum(1)) / vocab_size
         total = (1 - label_smoothing) * nll + label_smoothing * uniform
         kd = torch.zeros_like(nll)
-        if teacher is not None:
-            if temperature == 1:
-                softened, teacher_probs = log_probs, teacher.exp()
-            else:
-                softened = (logits / temperature).log_softmax(-1)
-                teacher_probs = (teacher / temperature).softmax(-1)
-            kd = -(teacher_probs * softened).sum() * temperature**2
-            total = (1 - kd_weight) * total + kd_weight * kd
-            kd_grad = teacher_probs.neg_().add_(softened.exp()).mul_(temperature)
+        if word_kd is not None and teacher is not None:
+            losses, kd_grad = divergence(logits, log_probs, teacher, word_kd)
+            kd = weighted(losses)
+            total = (1 - word_kd.kd_weight) * total + word_kd.kd_weight * kd
         grad = log_probs.exp_().sub_(label_smoothing / vocab_size)
         grad.scatter_add_(1, columns, grad.new_full(columns.shape, label_smoothing - 1))
-        if teacher is not None:
-            grad.mul_(1 - kd_weight).add_(kd_grad, alpha=kd_weight)
+        if word_kd is not None and teacher is not None:
+            grad.mul_(1 - word_kd.kd_weight).add_(kd_grad, alpha=word_kd.kd_weight)
+        if weights is not None:
+            grad.mul_(weights.unsqueeze(1))
         ctx.save_for_backward(grad)
         ctx.mark_non_differentiable(nll, kd)
         return total, nll, kd
@@ -86,3 +89,31 @@ class _TokenLoss(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = ctx.saved_tensors
         return grad * grads[0], None, None, None, None, None
+
+
+def divergence(
+    logits: Tensor, log_probs: Tensor, teacher: Tensor, settings: WordKD
+) -> tuple[Tensor, Tensor]:
+    """Divergence of each token (N,) and its gradient (N, V) by the logits.
+
+    Args:
+        logits, teacher: as `token_loss`.
+        log_probs: of the student (N, V), at temperature 1.
+    """
+    temperature = settings.temperature
+    if settings.divergence == "mse":
+        difference = logits - teacher
+        return difference.square().mean(1), difference.mul_(2 / logits.shape[1])
+    if temperature != 1:
+        teacher = teacher / temperature
+        log_probs = (logits / temperature).log_softmax(-1)
+    if settings.divergence == "forward_kl":
+        target = teacher.softmax(-1)
+        losses = -(target * log_probs).sum(1)
+        grad = target.neg_().add_(log_probs.exp())
+    else:
+        ratio = log_probs - teacher.log_softmax(-1)
+        probs = log_probs.exp()
+        losses = (probs * ratio).sum(1)
+        grad = ratio.sub_(losses.unsqueeze(1)).mul_(probs)
+    return losses * temperature**2, grad.mul_(temperature)

@@ -237,8 +237,8 @@ class Output:
     """What a forward pass computes."""
 
     hidden: Tensor  # (B, T, D), before the output projection
-    maps: dict[str, Tensor]
-    """Attention probabilities of all layers by kind, each (B, L * H, queries, keys)."""
+    maps: dict[str, list[Tensor]]
+    """Attention probabilities by kind, (B, H, queries, keys) of each layer."""
 
 
 class Transformer(nn.Module):
@@ -289,15 +289,16 @@ class Transformer(nn.Module):
 
     def encode(
         self, src: Tensor, return_maps: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        """Encode (B, S) to the memory (B, S, D) and maps (B, L * H, S, S) or None."""
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Encode (B, S) to the memory (B, S, D) and each layer's map, or no map."""
         mask = source_mask(src)
         x = self.embed(self.src_embedding, src)
         maps = []
         for layer in self.encoder:
             x, attn_map = layer(x, mask, return_maps)
-            maps.append(attn_map)
-        return self.encoder_norm(x), torch.cat(maps, dim=1) if return_maps else None
+            if attn_map is not None:
+                maps.append(attn_map)
+        return self.encoder_norm(x), maps
 
     def forward(
         self, src: Tensor, tgt_input: Tensor, return_maps: bool = False
@@ -314,13 +315,11 @@ class Transformer(nn.Module):
         self_maps, cross_maps = [], []
         for layer in self.decoder:
             x, self_map, cross_map = layer(x, memory, mask, return_maps)
-            self_maps.append(self_map)
-            cross_maps.append(cross_map)
-        hidden = self.decoder_norm(x)
-        if enc_maps is None:
-            return Output(hidden, {})
-        maps = (enc_maps, torch.cat(self_maps, dim=1), torch.cat(cross_maps, dim=1))
-        return Output(hidden, dict(zip(ATTENTIONS, maps, strict=True)))
+            if self_map is not None and cross_map is not None:
+                self_maps.append(self_map)
+                cross_maps.append(cross_map)
+        maps = (enc_maps, self_maps, cross_maps)
+        return Output(self.decoder_norm(x), dict(zip(ATTENTIONS, maps, strict=True)))
 
     def start(self, src: Tensor) -> Cache:
         """Encode (B, S) and prepare the decoder for `step`."""

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from a2d.alignment import AttentionAlignment, rowwise_attention_loss
-from a2d.config import ATTENTIONS, PAD, Losses
+from a2d.alignment import AttentionAlignment
+from a2d.config import PAD, Losses
 from a2d.data import Batch
 from a2d.losses import token_loss
 from a2d.model import Output, Transformer, source_mask
@@ -22,7 +22,9 @@ class Objective(nn.Module):
         + attn_weight * attn_decay ** (epoch - 1) * sum of weighted attention losses
 
     as in Align-to-Distill (Jin et al., 2024) with alpha = kd_weight, beta = attn_weight
-    and gamma = attn_decay. Every part is a mean over the real tokens of a whole update.
+    and gamma = attn_decay. Every part is a mean over the real tokens of a whole update,
+    each counted with the weight of its sentence; only the attention loss as released
+    is a sum.
     """
 
     def __init__(
@@ -37,60 +39,60 @@ class Objective(nn.Module):
         self.student = student
         self.losses = losses
         self.label_smoothing = label_smoothing
+        # with no weight it would cost much and change nothing but the rounding
+        self.a2d = losses.a2d if losses.a2d and losses.a2d.attn_weight else None
         self.alignment = (
-            AttentionAlignment(
-                student.config,
-                teachers[0].config,
-                [kind for kind in ATTENTIONS if getattr(losses.a2d, kind)],
-            )
-            if losses.a2d
+            AttentionAlignment(student.config, teachers[0].config, self.a2d)
+            if self.a2d
             else None
         )
         self._teachers = tuple(teacher.eval() for teacher in teachers)
 
     def forward(
-        self, batch: Batch, src_tokens: int, tgt_tokens: int, epoch: int
+        self, batch: Batch, src_weight: float, tgt_weight: float, epoch: int
     ) -> dict[str, Tensor]:
         """The loss of one batch and its parts, as shares of the update's means.
 
         Args:
-            src_tokens, tgt_tokens: real tokens of the whole update.
+            src_weight, tgt_weight: real tokens of the whole update, each counted with
+                the weight of its sentence.
             epoch: counts from 1.
 
         Returns:
             `loss`, to be minimised, and `nll`, `word_kd`, `a2d` as far as they apply.
         """
-        losses, real = self.losses, batch.tgt != PAD
-        with_maps = losses.a2d is not None
+        real, word_kd = batch.tgt != PAD, self.losses.word_kd
+        with_maps = self.alignment is not None
         output = self.student(batch.src, batch.tgt_input, with_maps)
-        teacher_log_probs, outputs = None, []
-        if losses.word_kd or losses.a2d:
+        teacher_logits, outputs = None, []
+        if word_kd or with_maps:
             with torch.no_grad():
                 outputs = [
                     teacher(batch.src, batch.tgt_input, with_maps)
                     for teacher in self._teachers
                 ]
-                if losses.word_kd:
-                    teacher_log_probs = mean_log_probs(self._teachers, outputs, real)
+                if word_kd:
+                    teacher_logits = ensemble_logits(self._teachers, outputs, real)
+        weights = None
+        if batch.weights is not None:
+            weights = batch.weights[:, None].expand_as(real)[real]
         found = token_loss(
             token_logits(self.student, output, real),
             batch.tgt[real],
             self.label_smoothing,
-            teacher_log_probs,
-            losses.word_kd.kd_weight if losses.word_kd else 0.0,
-            losses.word_kd.temperature if losses.word_kd else 1.0,
+            weights,
+            word_kd,
+            teacher_logits,
         )
-        parts = {"loss": found.total / tgt_tokens, "nll": found.nll / tgt_tokens}
-        if losses.word_kd:
-            parts["word_kd"] = found.word_kd / tgt_tokens
-        if losses.a2d:
+        parts = {"loss": found.total / tgt_weight, "nll": found.nll / tgt_weight}
+        if word_kd:
+            parts["word_kd"] = found.word_kd / tgt_weight
+        if self.a2d:
             parts["a2d"] = self.attention_loss(
-                output, outputs[0], batch, src_tokens, tgt_tokens
+                output, outputs[0], batch, src_weight, tgt_weight
             )
-            decay = losses.a2d.attn_decay ** (epoch - 1)
-            parts["loss"] = (
-                parts["loss"] + losses.a2d.attn_weight * decay * parts["a2d"]
-            )
+            decay = self.a2d.attn_decay ** (epoch - 1)
+            parts["loss"] = parts["loss"] + self.a2d.attn_weight * decay * parts["a2d"]
         return parts
 
     def attention_loss(
@@ -98,45 +100,48 @@ class Objective(nn.Module):
         student: Output,
         teacher: Output,
         batch: Batch,
-        src_tokens: int,
-        tgt_tokens: int,
+        src_weight: float,
+        tgt_weight: float,
     ) -> Tensor:
-        """Weighted sum of attention losses, each a mean over query rows and maps."""
-        assert self.losses.a2d is not None
+        """Weighted sum over the kinds of attention."""
+        assert self.a2d is not None
         assert self.alignment is not None
-        src_keys = source_mask(batch.src)
         src_rows, tgt_rows = batch.src != PAD, batch.tgt_input != PAD
-        length = batch.tgt.shape[1]
-        causal = src_keys.new_ones(length, length).tril()
+        src_keys = source_mask(batch.src)
+        past = source_mask(batch.tgt_input)
+        if self.a2d.mode == "rowwise":
+            past = past & past.new_ones(past.shape[-1], past.shape[-1]).tril()
         masks = {
-            "enc_self_attn": (src_rows, src_keys, src_tokens),
-            "dec_self_attn": (tgt_rows, causal, tgt_tokens),
-            "cross_attn": (tgt_rows, src_keys, tgt_tokens),
+            "enc_self_attn": (src_rows, src_keys, src_weight),
+            "dec_self_attn": (tgt_rows, past, tgt_weight),
+            "cross_attn": (tgt_rows, src_keys, tgt_weight),
         }
         total = student.hidden.new_zeros(())
-        for kind in ATTENTIONS:
-            weight = getattr(self.losses.a2d, kind)
+        for kind in self.a2d.kinds:
             rows, keys, num_rows = masks[kind]
-            if weight:
-                scores = self.alignment(kind, student.maps[kind])
-                loss = rowwise_attention_loss(scores, teacher.maps[kind], rows, keys)
-                total = total + weight * loss / num_rows
+            loss = self.alignment(
+                kind, student.maps[kind], teacher.maps[kind], rows, keys, batch.weights
+            )
+            share = 1 / num_rows if self.a2d.mode == "rowwise" else 1
+            total = total + getattr(self.a2d, kind) * share * loss
         return total
 
 
 def token_logits(model: Transformer, output: Output, real: Tensor) -> Tensor:
-    """Logits (N, V) at the real target positions of (B, T), in float32."""
-    return model.projection(output.hidden[real]).float()
+    """Logits (N, V) at the real target positions of (B, T), in float32 at least."""
+    logits = model.projection(output.hidden[real])
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def mean_log_probs(
+def ensemble_logits(
     models: Sequence[Transformer], outputs: Sequence[Output], real: Tensor
 ) -> Tensor:
-    """Logarithm of the mean probabilities (N, V) of several models."""
+    """Logits (N, V) of one model, or logarithms of several models' mean probability."""
     votes = [
-        token_logits(model, output, real).log_softmax(-1)
+        token_logits(model, output, real)
         for model, output in zip(models, outputs, strict=True)
     ]
     if len(votes) == 1:
         return votes[0]
-    return torch.stack(votes).logsumexp(0) - math.log(len(votes))
+    log_probs = torch.stack([vote.log_softmax(-1) for vote in votes])
+    return log_probs.logsumexp(0) - math.log(len(votes))

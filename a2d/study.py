@@ -214,6 +214,12 @@ def _bad_combination(config: Config, name: str, where: str) -> list[str]:
             f"{place}.losses.a2d: attention maps are aligned with one teacher, "
             f"the row names {len(system.teacher)}"
         )
+    word_kd = system.losses.word_kd
+    if word_kd and word_kd.divergence == "mse" and len(system.teacher) > 1:
+        mistakes.append(
+            f"{place}.losses.word_kd: mse compares logits with those of one teacher, "
+            f"the row names {len(system.teacher)}"
+        )
     parent = system.init.continue_
     if parent and config.models[system.model] != config.models.get(
         config.systems[parent].model, config.models[system.model]

@@ -19,7 +19,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +26,6 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 
 from a2d import checkpoint
-from a2d.alignment import num_layers
 from a2d.config import PAD, Decode, Interrupted, Run, Train, UserError
 from a2d.corpus import read_parallel
 from a2d.data import Batch, ParallelData, encoding
@@ -385,13 +383,14 @@ class Training:
             self.path_of(step) for _, step in self.progress.best
         )
         self.model.load_state_dict(weights)
+        alignment = self.objective.alignment
         summary = {
             "steps": self.progress.step,
             "best_step": self.progress.best[0][1],
             "epochs": self.progress.epoch,
             "seconds": round(self.progress.seconds, 1),
             "parameters": checkpoint.count_parameters(self.model),
-            "alignment": self.alignment(),
+            "alignment": alignment.learned() if alignment else None,
             "machine": {
                 "device": device_name(self.me.device),
                 "threads": torch.get_num_threads(),
@@ -406,21 +405,6 @@ class Training:
             shutil.copyfile(self.metrics, temporary)
         weights = self.model.state_dict()
         checkpoint.save_weights(self.out / "model.safetensors", weights)
-
-    def alignment(self) -> dict[str, Any] | None:
-        """Which teacher heads each student head feeds, as learned by A2D."""
-        module = self.objective.alignment
-        if module is None:
-            return None
-        teacher = load_model(self.files.teachers[0]).config
-        return {
-            kind: {
-                "weight": weight,
-                "teacher": [num_layers(teacher, kind), teacher.num_heads],
-                "student": [num_layers(self.run.model, kind), self.run.model.num_heads],
-            }
-            for kind, weight in module.weights().items()
-        }
 
 
 def learning_rate(config: Train, step: int) -> float:

@@ -116,9 +116,10 @@ class AuthorsLoss(nn.Module):
         word_kd = -(wanted * logits.log_softmax(-1)).sum(-1).mean()
         total = 0.5 * nll + 0.5 * word_kd
         for kind, maps in student.maps.items():
-            aligned = objective.alignment(kind, maps).float().log_softmax(-1)
+            convolution = objective.alignment.convolutions[kind]
+            aligned = convolution(torch.cat(maps, 1)).float().log_softmax(-1)
             total = total + F.kl_div(
-                aligned, taught.maps[kind].float(), reduction="sum"
+                aligned, torch.cat(taught.maps[kind], 1).float(), reduction="sum"
             ) / len(batch.src)
         return {"loss": total}
 

@@ -77,9 +77,9 @@ SEPARATOR: dict[str, Any] = {"color": "#374151", "linewidth": 0.8}
 
 
 def head_names(layers: int, heads: int) -> list[str]:
-    """`L1H1`, `L1H2`, ..., counted from one."""
+    """`L1H1`, `L1H2`, ..., counted from one; `L1`, `L2`, ... for whole layers."""
     return [
-        f"L{layer}H{head}"
+        f"L{layer}H{head}" if heads > 1 else f"L{layer}"
         for layer in range(1, layers + 1)
         for head in range(1, heads + 1)
     ]

@@ -225,4 +225,8 @@ def test_every_explained_default_is_that_of_the_paper() -> None:
         "enc_self_attn": 1.0,
         "dec_self_attn": 0.5,
         "cross_attn": 0.5,
+        "mode": "rowwise",
+        "granularity": "head",
+        "temperature": 1.0,
+        "mix_teacher": False,
     }

@@ -245,6 +245,26 @@ def set_in(values: dict[str, Any], path: str, value: Any) -> None:
             "row names 2",
         ),
         (
+            "systems/word_kd",
+            {
+                "model": "student",
+                "teacher": ["teacher", "teacher-seed2"],
+                "losses": {"word_kd": {"kd_weight": 0.5, "divergence": "mse"}},
+            },
+            "systems.word_kd.losses.word_kd: mse compares logits with those of one "
+            "teacher, the row names 2",
+        ),
+        (
+            "systems/word_kd/losses",
+            {"word_kd": {"kd_weight": 0.5, "divergence": "mse", "temperature": 2}},
+            "systems.word_kd.losses.word_kd: mse compares logits, which a temperature",
+        ),
+        (
+            "systems/a2d/losses",
+            {"a2d": {"mix_teacher": True}},
+            "systems.a2d.losses.a2d: mix_teacher needs mode released",
+        ),
+        (
             "systems/teacher/teacher",
             "student",
             None,

@@ -273,6 +273,50 @@ def test_a2d_reports_its_losses_and_what_the_heads_learned(
     assert not any("align" in name for name in names)
 
 
+@pytest.mark.parametrize(
+    "a2d",
+    [
+        {"mode": "released", "mix_teacher": True},
+        {"granularity": "layer", "temperature": 2},
+    ],
+    ids=str,
+)
+def test_ways_of_alignment_go_on_exactly(
+    a2d: dict[str, Any],
+    make_run: Callable[..., Run],
+    teacher_files: Files,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The frozen mixture of the teacher is a part of the state too."""
+    run = make_run("a2d", {"word_kd": 0.5, "a2d": a2d}, max_steps=8)
+    train(run, teacher_files, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        interrupt_after(patched, 4, signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            train(run, teacher_files, tmp_path / "parts")
+    torch.manual_seed(1)
+    train(run, teacher_files, tmp_path / "parts")
+    names = "whole", "parts"
+    whole, parts = ((tmp_path / n / "model.safetensors").read_bytes() for n in names)
+    assert whole == parts
+
+
+def test_alignment_without_weight_trains_as_word_kd_alone(
+    make_run: Callable[..., Run], teacher_files: Files, tmp_path: Path
+) -> None:
+    for name, losses in (
+        ("word_kd", {"word_kd": 0.5}),
+        ("a2d", {"word_kd": 0.5, "a2d": {"attn_weight": 0}}),
+    ):
+        train(make_run("a2d", losses, max_steps=8), teacher_files, tmp_path / name)
+    weights = [
+        (tmp_path / n / "model.safetensors").read_bytes() for n in ("word_kd", "a2d")
+    ]
+    assert weights[0] == weights[1]
+    assert metrics_of(tmp_path / "word_kd") == metrics_of(tmp_path / "a2d")
+
+
 def test_patience_ends_training(
     make_run: Callable[..., Run], files: Files, tmp_path: Path
 ) -> None:

@@ -502,6 +502,7 @@ def test_time_unit() -> None:
 
 def test_head_names() -> None:
     assert plot_alignment.head_names(2, 2) == ["L1H1", "L1H2", "L2H1", "L2H2"]
+    assert plot_alignment.head_names(2, 1) == ["L1", "L2"]  # layer granularity
 
 
 # Page -----------------------------------------------------------------------------
