@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import resource
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
@@ -224,10 +227,51 @@ def align_to_distill(settings: dict[str, Any]) -> list[Row]:
     return rows_of("A2D step", found, "s", {name: "<= 1.25"})
 
 
+RECIPES: dict[str, dict[str, Any]] = {
+    "A2D + Word-KD": {"word_kd": 0.5, "a2d": 1.0},
+    "Word-KD": {"word_kd": 0.5},
+    "student alone": {},
+}
+
+
+def peak_memory(recipe: str, length: int) -> float:
+    """Most memory of a process in MB that does two steps on sentences of a length."""
+    keep_freed_memory()
+    torch.manual_seed(1)
+    torch.set_num_threads(1)
+    losses = parse(Losses, RECIPES[recipe])
+    student, teacher = (
+        Transformer(architecture(name), VOCAB_SIZE, VOCAB_SIZE) for name in LAYERS
+    )
+    teachers = [teacher.requires_grad_(False)] if RECIPES[recipe] else []
+    objective = Objective(student, teachers, losses, LABEL_SMOOTHING)
+    optimizer = torch.optim.AdamW(objective.parameters(), fused=True)
+    tokens = torch.randint(4, VOCAB_SIZE, (MAX_TOKENS // length, length))
+    batch = Batch(tokens, tokens, tokens)
+    for _ in range(2):
+        optimizer.zero_grad()
+        objective(batch, tokens.numel(), tokens.numel(), 1)["loss"].backward()
+        optimizer.step()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def memory_of_a_step() -> list[Row]:
+    """Peak memory of a step, each in a process of its own."""
+    rows = []
+    for length in (16, 64, 256):
+        found = {}
+        for recipe in RECIPES:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                found[recipe] = [pool.submit(peak_memory, recipe, length).result()]
+        name = f"A2D step: peak memory, sentences of {length} tokens"
+        rows += rows_of(name, found, "MB")
+    return rows
+
+
 def measure(text: tuple[Path, Path], folder: Path, peers: Sequence[str]) -> list[Row]:
     """All rows about training."""
     settings = prepare(text, folder / "text")
     rows = [
         row for system in LAYERS for row in throughput(system, settings, folder, peers)
     ]
-    return rows + align_to_distill(settings)
+    return rows + align_to_distill(settings) + memory_of_a_step()
