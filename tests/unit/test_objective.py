@@ -28,6 +28,7 @@ def make_batch(sentences: Sequence[tuple[list[int], list[int]]]) -> Batch:
         pad([src for src, _ in sentences], end=EOS),
         pad([tgt for _, tgt in sentences], start=BOS),
         pad([tgt for _, tgt in sentences], end=EOS),
+        torch.ones(len(sentences)),
     )
 
 
@@ -195,7 +196,8 @@ def test_micro_batches_add_up(both_losses: Losses) -> None:
 
 def test_padding_changes_nothing(both_losses: Losses) -> None:
     objective = make_objective(both_losses)
-    wider = Batch(*(F.pad(t, (0, 3)) for t in (BATCH.src, BATCH.tgt_input, BATCH.tgt)))
+    padded = [F.pad(t, (0, 3)) for t in (BATCH.src, BATCH.tgt_input, BATCH.tgt)]
+    wider = Batch(*padded, BATCH.weights)
     assert (wider.src_tokens, wider.tgt_tokens) == (14, 15)
     for name, part in forward(objective, BATCH).items():
         torch.testing.assert_close(part, forward(objective, wider)[name])

@@ -13,16 +13,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import sacrebleu
 from project import ROOT, Project
 
 from a2d.checkpoint import load_weights
-from a2d.metrics import closest, scores
+from a2d.data import ParallelData
+from a2d.metrics import scores
+from a2d.vocab import Vocab
 
 pytestmark = pytest.mark.xdist_group("study")  # one worker builds the study once
 
 SYSTEMS = [
     *("teacher", "student", "word_kd", "seq_kd"),
-    *("seq_inter", "a2d", "seq_kd_a2d", "voted"),
+    *("seq_inter", "n_best", "a2d", "seq_kd_a2d", "voted"),
 ]
 
 
@@ -71,17 +74,78 @@ def test_distilled_text_is_what_the_teacher_says(finished: Project):
     assert lines(folder / "distilled/seq_kd/teacher-seed1/train.en")[:20] == said
 
 
-def test_seq_inter_is_at_least_as_close_to_gold_as_each_of_the_beam(finished: Project):
+def test_seq_inter_is_the_brute_force_choice_by_sacrebleu(finished: Project):
     folder = finished.path("toy/de-en")
-    sources = lines(folder / "corpus/train.de")[:10]
-    references = lines(folder / "corpus/train.en")[:10]
+    sources = lines(folder / "corpus/train.de")
+    references = lines(folder / "corpus/train.en")
     arguments = ("--beam-size", "4", "--n-best", "4")
     said = translate(folder / "teacher/seed1", sources, *arguments)
     nbest = [line.split("\t")[1] for line in said]
-    chosen = lines(folder / "distilled/seq_inter/teacher-seed1/train.en")
-    for i, reference in enumerate(references):
+    made = lines(folder / "distilled/seq_inter/teacher-seed1/train.en")
+    others = 0
+    for i, (reference, chosen) in enumerate(zip(references, made, strict=True)):
         beam = nbest[4 * i : 4 * i + 4]
-        assert chosen[i] == beam[closest(beam, reference)]
+        scores = [
+            sacrebleu.sentence_bleu(
+                hypothesis, [reference], smooth_method="exp", use_effective_order=True
+            ).score
+            for hypothesis in beam
+        ]
+        assert chosen == beam[scores.index(max(scores))]
+        others += chosen != beam[0]
+    assert others > 50
+
+
+def test_n_best_text_has_the_beam_weighted_by_probability(finished: Project):
+    folder = finished.path("toy/de-en")
+    made = folder / "distilled/n_best/teacher-seed1"
+    found: dict[str, dict[str, float]] = {}
+    for src, tgt, weight in zip(
+        *(lines(made / f"train.{end}") for end in ("de", "en", "weights")), strict=True
+    ):
+        found.setdefault(src, {})[tgt] = float(weight)
+    gold = lines(folder / "corpus/train.de")
+    assert list(found) == gold
+    arguments = ("--beam-size", "4", "--n-best", "4", "--length-penalty", "0")
+    said = translate(folder / "teacher/seed1", gold, *arguments)
+    same = 0
+    for i, src in enumerate(gold):
+        assert math.fsum(found[src].values()) == pytest.approx(1, abs=1e-6)
+        beam: dict[str, float] = {}
+        for line in said[4 * i : 4 * i + 4]:
+            log_prob, text = line.split("\t")
+            beam[text] = beam.get(text, 0) + math.exp(float(log_prob))
+        # without length penalty, where log-probabilities are shown, search may end
+        # elsewhere
+        if set(beam) == set(found[src]):
+            same += 1
+            for text, probability in beam.items():
+                expected = probability / math.fsum(beam.values())
+                assert found[src][text] == pytest.approx(expected, rel=1e-3)
+    assert same > len(gold) / 2
+    tokens = ParallelData.open(
+        [folder / "corpus/train.tokens", made / "train.tokens"],
+        (Vocab(folder / "vocab/de.spm"), Vocab(folder / "vocab/en.spm")),
+    )
+    assert len(tokens) > 3 * len(gold)
+    assert tokens.weights.sum() == pytest.approx(2 * len(gold), rel=1e-5)
+
+
+def test_lost_shard_is_redone_alone(finished: Project):
+    made = finished.path("toy/de-en/distilled/seq_kd/teacher-seed1")
+    paths = {i: made / f"shards/{i}-of-2.tsv" for i in (1, 2)}
+    before = {
+        path: (path.read_bytes(), path.stat().st_mtime_ns) for path in made.rglob("*.*")
+    }
+    paths[2].unlink()
+    (made / "train.en").unlink()
+    target = f"results/{made.relative_to(finished.path(''))}/train.en"
+    assert {rule for rule, _ in finished.jobs(target)} == {"distill_shard", "distill"}
+    finished.run(target)
+    for path, (content, changed) in before.items():
+        assert path.read_bytes() == content
+    assert paths[1].stat().st_mtime_ns == before[paths[1]][1]
+    assert paths[2].stat().st_mtime_ns > before[paths[2]][1]
 
 
 def translate(model: Path, sources: list[str], *arguments: str) -> list[str]:
