@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,7 @@ import sacrebleu
 from project import ROOT, Project
 
 from a2d.checkpoint import load_weights
-from a2d.config import Decode, load
+from a2d.config import DistillJob, load
 from a2d.data import ParallelData
 from a2d.metrics import scores
 from a2d.translate import Translation, open_models, translate
@@ -70,7 +71,7 @@ def test_distilled_text_is_what_the_teacher_says(finished: Project):
     made = folder / "distilled/seq_kd/teacher-seed1"
     assert lines(made / "train.de") == lines(folder / "corpus/train.de")
     assert lines(made / "train.en") == [
-        nbest[0].text for nbest in teacher_lists(folder, beam_size=2)
+        nbest[0].text for nbest in teacher_lists(folder, "seq_kd")
     ]
     assert set(lines(made / "train.weights")) == {"1"}
     done = subprocess.run(
@@ -96,7 +97,7 @@ def test_seq_inter_is_the_brute_force_choice_by_sacrebleu(finished: Project):
     assert lines(made / "train.de") == lines(folder / "corpus/train.de")
     others = 0
     for nbest, reference, chosen in zip(
-        teacher_lists(folder, beam_size=4),
+        teacher_lists(folder, "seq_inter"),
         references,
         lines(made / "train.en"),
         strict=True,
@@ -121,7 +122,7 @@ def test_n_best_text_is_the_list_weighted_by_probability(finished: Project):
     for src, tgt, weight in zip(*rows, strict=True):
         found.setdefault(src, {})[tgt] = float(weight)
     assert list(found) == gold
-    lists = teacher_lists(folder, beam_size=4)
+    lists = teacher_lists(folder, "n_best")
     for src, nbest in zip(gold, lists, strict=True):
         expected = dict.fromkeys((translation.text for translation in nbest), 0.0)
         total = math.fsum(math.exp(translation.log_prob) for translation in nbest)
@@ -137,35 +138,36 @@ def test_n_best_text_is_the_list_weighted_by_probability(finished: Project):
     assert tokens.weights.sum() == pytest.approx(2 * len(gold), rel=1e-5)
 
 
-def teacher_lists(folder: Path, beam_size: int) -> list[list[Translation]]:
-    """What the teacher finds for the training text, one call for each of two shards."""
-    decode = load(Decode, folder / "settings/decode.yaml")
-    decode = decode.model_copy(update={"beam_size": beam_size})
+def teacher_lists(folder: Path, corpus: str) -> list[list[Translation]]:
+    """What the teacher finds for the training text, in one call for each shard."""
+    job = load(DistillJob, folder / f"settings/distill_{corpus}.yaml")
+    decode = job.decode.model_copy(update={"beam_size": job.beam_size})
     backend, vocabs = open_models([folder / "teacher/seed1"], "ctranslate2", 1)
     gold = lines(folder / "corpus/train.de")
-    half = len(gold) // 2
+    edges = [i * len(gold) // job.shards for i in range(job.shards + 1)]
     return [
         nbest
-        for part in (gold[:half], gold[half:])
-        for nbest in translate(backend, vocabs, part, decode, beam_size)
+        for first, end in pairwise(edges)
+        for nbest in translate(backend, vocabs, gold[first:end], decode, job.beam_size)
     ]
 
 
 def test_lost_shard_is_redone_alone(finished: Project):
     made = finished.path("toy/de-en/distilled/seq_kd/teacher-seed1")
-    paths = {i: made / f"shards/{i}-of-2.tsv" for i in (1, 2)}
-    before = {
-        path: (path.read_bytes(), path.stat().st_mtime_ns) for path in made.rglob("*.*")
-    }
-    paths[2].unlink()
+    kept, lost = (made / f"shards/{i}-of-2.tsv" for i in (1, 2))
+    texts = [made / f"train.{ending}" for ending in ("de", "en", "weights")]
+    before = {path: path.read_bytes() for path in (kept, lost, *texts)}
+    time_kept, time_lost = (path.stat().st_mtime_ns for path in (kept, lost))
+    lost.unlink()
     (made / "train.en").unlink()
-    target = f"results/{made.relative_to(finished.path(''))}/train.en"
+    target = str((made / "train.en").relative_to(finished.folder))
     assert {rule for rule, _ in finished.jobs(target)} == {"distill_shard", "distill"}
     finished.run(target)
-    for path, (content, _) in before.items():
-        assert path.read_bytes() == content
-    assert paths[1].stat().st_mtime_ns == before[paths[1]][1]
-    assert paths[2].stat().st_mtime_ns > before[paths[2]][1]
+    assert {path: path.read_bytes() for path in before} == before
+    assert kept.stat().st_mtime_ns == time_kept
+    assert lost.stat().st_mtime_ns > time_lost
+    # the text is the same, so nothing is trained again
+    assert "Nothing to be done" in finished.run()
 
 
 def test_clean_training_text_shares_no_sentence_with_the_test_set(finished: Project):
