@@ -56,7 +56,7 @@ def vocab(args: argparse.Namespace) -> None:
 def encode(args: argparse.Namespace) -> None:
     from a2d.data import encode
 
-    encode(args.text, args.vocab, args.out, args.threads)
+    encode(args.text, args.vocab, args.out, args.threads, args.weights)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -79,14 +79,23 @@ def export(args: argparse.Namespace) -> None:
     export(args.run, args.vocab, args.out)
 
 
-def distill(args: argparse.Namespace) -> None:
+def distill_shard(args: argparse.Namespace) -> None:
     from a2d import config
-    from a2d.distill import distill
+    from a2d.distill import distill_shard
     from a2d.translate import open_models
 
     job = config.load(config.DistillJob, args.settings)
     backend, vocabs = open_models(args.teacher, job.decode.backend, args.threads)
-    distill(job, backend, vocabs, args.teacher, args.text, args.out, args.record)
+    shard, shards = args.shard
+    distill_shard(job, backend, vocabs, args.text, shard, shards, args.out)
+
+
+def distill(args: argparse.Namespace) -> None:
+    from a2d import config
+    from a2d.distill import distill
+
+    job = config.load(config.DistillJob, args.settings)
+    distill(job, args.text, args.shards, args.out, args.weights, args.record)
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -201,6 +210,7 @@ def parser() -> argparse.ArgumentParser:
     add = command(encode, "segment a text for training")
     add("--text", "source and target text", nargs=2)
     add("--vocab", "source and target vocabulary", nargs=2)
+    add("--weights", "a number for each line of the text", nargs="?")
     add("--out", "folder of the encoded text")
     add("--threads", "segmenting at once", type=int, default=cores)
 
@@ -217,13 +227,21 @@ def parser() -> argparse.ArgumentParser:
     add("--vocab", "source and target vocabulary", nargs=2)
     add("--out", "folder of the exported model")
 
-    add = command(distill, "let a teacher translate the training text")
+    add = command(distill_shard, "let a teacher translate a part of the training text")
     add("--settings", "search and choice (YAML)")
     add("--teacher", "run folders, several for an ensemble", nargs="+")
     add("--text", "clean source and target text", nargs=2)
-    add("--out", "distilled source and target text", nargs=2)
-    add("--record", "JSON file for the settings and what came out")
+    add("--shard", "number of the part, from 1, and of all parts", nargs=2, type=int)
+    add("--out", "translations, .tsv")
     add("--threads", "translating at once", type=int, default=cores)
+
+    add = command(distill, "gather the parts that a teacher translated")
+    add("--settings", "search and choice (YAML)")
+    add("--text", "clean source and target text", nargs=2)
+    add("--shards", "translations of all parts, in order", nargs="+")
+    add("--out", "distilled source and target text", nargs=2)
+    add("--weights", "file for the weight of each line")
+    add("--record", "JSON file for the settings and what came out")
 
     add = command(evaluate, "translate a test set and score the translations")
     add("run", "run folder")

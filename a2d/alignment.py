@@ -180,7 +180,9 @@ def released_loss(
 def weighted_sum(losses: Tensor, weights: Tensor | None) -> Tensor:
     """Sum of (B, ...) with the weights (B,) of the sentences."""
     per_sentence = losses.flatten(1).sum(1)
-    return per_sentence.sum() if weights is None else per_sentence @ weights
+    if weights is None:
+        return per_sentence.sum()
+    return per_sentence @ weights.to(per_sentence)
 
 
 def softmax(scores: Tensor, mask: Tensor) -> Tensor:

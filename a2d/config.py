@@ -336,9 +336,21 @@ class Distilled(Section):
     """A training text made by a teacher (Kim and Rush, 2016)."""
 
     beam_size: Positive
-    choose: Literal["best", "closest"]
+    choose: Literal["best", "closest", "nbest"]
     """`best`: highest probability (Seq-KD, section 3.2). `closest`: of the n-best list,
-    highest smoothed sentence-BLEU against the reference (Seq-Inter, section 3.3)."""
+    highest smoothed sentence-BLEU against the reference (Seq-Inter, section 3.3).
+    `nbest`: all of the list, weighted by probability (Wang et al., 2020)."""
+    shards: Positive
+    """Equal parts of the training text, each translated by a job of its own."""
+
+    @model_validator(mode="after")
+    def _has_a_choice(self) -> Distilled:
+        if self.choose != "best" and self.beam_size == 1:
+            raise ValueError(
+                f"choose {self.choose} needs several translations of a sentence, and "
+                "beam_size 1 finds one"
+            )
+        return self
 
 
 # Systems --------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from a2d.chunks import chunks, cut
 from a2d.config import BOS, EOS, PAD, UserError
-from a2d.corpus import read_parallel
+from a2d.corpus import read_lines, read_parallel
 from a2d.files import replacing_folder, sha256_of
 from a2d.vocab import Vocab
 
@@ -38,7 +38,7 @@ class Batch:
     src: Tensor  # (B, S), ends in EOS
     tgt_input: Tensor  # (B, T), starts with BOS
     tgt: Tensor  # (B, T), the same shifted, ends in EOS
-    weights: Tensor | None = None  # (B,), how much each sentence counts
+    weights: Tensor  # (B,), float32, of the sentences in the loss
 
     @property
     def src_tokens(self) -> int:
@@ -50,9 +50,20 @@ class Batch:
         """Real target tokens, EOS included."""
         return int((self.tgt != PAD).sum())
 
+    @property
+    def src_weight(self) -> float:
+        """Sum of the real source tokens' weights, each its sentence's."""
+        return float(((self.src != PAD).sum(1) * self.weights).sum())
+
+    @property
+    def tgt_weight(self) -> float:
+        """Sum of the real target tokens' weights, each its sentence's."""
+        return float(((self.tgt != PAD).sum(1) * self.weights).sum())
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
-        return Batch(*(t.to(device) for t in (self.src, self.tgt_input, self.tgt)))
+        parts = (self.src, self.tgt_input, self.tgt, self.weights)
+        return Batch(*(part.to(device) for part in parts))
 
 
 class TokenSequences:
@@ -80,8 +91,19 @@ class TokenSequences:
 class ParallelData:
     """A segmented parallel text."""
 
-    def __init__(self, src: TokenSequences, tgt: TokenSequences) -> None:
+    def __init__(
+        self,
+        src: TokenSequences,
+        tgt: TokenSequences,
+        weights: NDArray[np.float32] | None = None,
+    ) -> None:
+        """
+        Args:
+            weights: of the sentences in the loss; without them all are 1.
+        """
         self.src, self.tgt = src, tgt
+        ones = np.ones(len(src), np.float32)
+        self.weights = ones if weights is None else weights
         # each side grows by one token: EOS on the source, BOS or EOS on the target
         self.widths = np.maximum(src.lengths, tgt.lengths) + 1
 
@@ -95,14 +117,13 @@ class ParallelData:
             UserError: as `encoded_chunks`.
         """
         sides = zip(*encoded_chunks(text, vocabs, threads=1), strict=True)
-        return cls(
-            *(
-                TokenSequences(
-                    [(np.concatenate(tokens), starts_of(np.concatenate(lengths)))]
-                )
-                for tokens, lengths in (zip(*side, strict=True) for side in sides)
+        src, tgt = (
+            TokenSequences(
+                [(np.concatenate(tokens), starts_of(np.concatenate(lengths)))]
             )
+            for tokens, lengths in (zip(*side, strict=True) for side in sides)
         )
+        return cls(src, tgt)
 
     @classmethod
     def open(cls, folders: Sequence[Path], vocabs: tuple[Vocab, Vocab]) -> ParallelData:
@@ -117,20 +138,19 @@ class ParallelData:
                 raise UserError(
                     f"{folder}: encoded with another vocabulary; encode the text again"
                 )
-        return cls(
-            *(
-                TokenSequences(
-                    [
-                        (
-                            mapped(folder / f"{side}.npy"),
-                            mapped(folder / f"{side}.starts.npy"),
-                        )
-                        for folder in folders
-                    ]
-                )
-                for side in SIDES
+        src, tgt = (
+            TokenSequences(
+                [
+                    (
+                        mapped(folder / f"{side}.npy"),
+                        mapped(folder / f"{side}.starts.npy"),
+                    )
+                    for folder in folders
+                ]
             )
+            for side in SIDES
         )
+        return cls(src, tgt, np.concatenate([weights_of(f) for f in folders]))
 
     def __len__(self) -> int:
         return len(self.src)
@@ -140,7 +160,8 @@ class ParallelData:
         src, tgt = (
             [side[i] for i in indices.tolist()] for side in (self.src, self.tgt)
         )
-        return Batch(pad(src, end=EOS), pad(tgt, start=BOS), pad(tgt, end=EOS))
+        weights = torch.from_numpy(self.weights[indices])
+        return Batch(pad(src, end=EOS), pad(tgt, start=BOS), pad(tgt, end=EOS), weights)
 
     def epoch(
         self, seed: int, epoch: int, max_tokens: int, group_size: int
@@ -250,15 +271,20 @@ def starts_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def encode(
-    text: tuple[Path, Path], vocabs: tuple[Path, Path], out: Path, threads: int
+    text: tuple[Path, Path],
+    vocabs: tuple[Path, Path],
+    out: Path,
+    threads: int,
+    weights: Path | None = None,
 ) -> None:
     """Write a segmented parallel text, which trainings map into memory.
 
     Args:
-        out: folder of four arrays (.npy) and `encoding.json`, replaced if it exists.
+        out: folder of arrays (.npy) and `encoding.json`, replaced if it exists.
+        weights: of the lines in the loss; without it all are 1.
 
     Raises:
-        UserError: as `encoded_chunks`.
+        UserError: as `encoded_chunks`, or if there are not as many weights as lines.
     """
     opened = Vocab(vocabs[0]), Vocab(vocabs[1])
     with replacing_folder(out) as folder:
@@ -278,15 +304,42 @@ def encode(
                 for (tokens, starts), (ids, lengths) in zip(sides, chunk, strict=True):
                     starts.append(tokens.size + np.cumsum(lengths))
                     tokens.append(ids)
+        read = list(text)
+        if weights:
+            read.append(weights)
+            write_weights(weights, folder / "weights.npy", sides[0][1].size - 1)
         facts = {
-            "text_sha256": [sha256_of(path) for path in text],
+            "text_sha256": [sha256_of(path) for path in read],
             "vocab_sha256": [sha256_of(path) for path in vocabs],
         }
         (folder / "encoding.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
+def write_weights(path: Path, out: Path, num_lines: int) -> None:
+    """Turn a file of one number a line into a float32 array.
+
+    Raises:
+        UserError: if it has not as many lines as the text.
+    """
+    weights = np.fromiter(map(float, read_lines(path)), dtype=np.float32)
+    if len(weights) != num_lines:
+        raise UserError(
+            f"{path} has {len(weights)} lines and the text has {num_lines}; each line "
+            "needs a weight"
+        )
+    np.save(out, weights)
+
+
+def weights_of(folder: Path) -> NDArray[np.float32]:
+    """Weights of the sentences of an encoded text, 1 where it has none."""
+    path = folder / "weights.npy"
+    if path.is_file():
+        return mapped(path)
+    return np.ones(len(mapped(folder / "src.starts.npy")) - 1, np.float32)
+
+
 def encoding(folder: Path) -> dict[str, list[str]]:
-    """Which text and vocabularies `encode` read.
+    """Which text, weights and vocabularies `encode` read.
 
     Raises:
         UserError: if the folder does not hold an encoded text.

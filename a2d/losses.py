@@ -63,7 +63,7 @@ class _TokenLoss(torch.autograd.Function):
         teacher: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         def weighted(losses: Tensor) -> Tensor:
-            return losses.sum() if weights is None else losses @ weights
+            return losses.sum() if weights is None else losses @ weights.to(losses)
 
         vocab_size, columns = logits.shape[1], targets.unsqueeze(1)
         log_probs = logits.log_softmax(-1)

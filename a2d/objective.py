@@ -73,14 +73,11 @@ class Objective(nn.Module):
                 ]
                 if word_kd:
                     teacher_logits = ensemble_logits(self._teachers, outputs, real)
-        weights = None
-        if batch.weights is not None:
-            weights = batch.weights[:, None].expand_as(real)[real]
         found = token_loss(
             token_logits(self.student, output, real),
             batch.tgt[real],
             self.label_smoothing,
-            weights,
+            batch.weights[:, None].expand_as(real)[real],
             word_kd,
             teacher_logits,
         )

@@ -174,6 +174,8 @@ def _bad_systems(config: Config, where: str) -> list[str]:
                 f"evaluate.{key}: there is no system {system_name}; "
                 f"{_nearest(system_name, config.systems)}"
             )
+    if "gold" in config.corpora:
+        mistakes.append("corpora.gold: gold is the clean text; choose another name")
     for name, system in config.systems.items():
         place = f"systems.{name}"
         references: list[tuple[str, str, Mapping[str, Any]]] = [
@@ -209,6 +211,11 @@ def _bad_combination(config: Config, name: str, where: str) -> list[str]:
             mistakes.append(
                 f"{place}.{what}: it needs a teacher, and the row names none"
             )
+    if len(set(system.teachers)) < len(system.teachers):
+        mistakes.append(
+            f"{place}.teacher: an ensemble needs different teachers, and the row names "
+            "one twice"
+        )
     if system.losses.a2d and len(system.teacher) > 1:
         mistakes.append(
             f"{place}.losses.a2d: attention maps are aligned with one teacher, "

@@ -173,8 +173,8 @@ class Training:
     def update(self, batches: list[Batch]) -> dict[str, float]:
         """One optimizer step on the gradient of all batches; returns its metrics."""
         config, me = self.run.train, self.me
-        src_tokens = sum(batch.src_tokens for batch in batches)
-        tgt_tokens = sum(batch.tgt_tokens for batch in batches)
+        src_weight = sum(batch.src_weight for batch in batches)
+        tgt_weight = sum(batch.tgt_weight for batch in batches)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, self.progress.step)
         self.objective.train()
@@ -183,7 +183,7 @@ class Training:
         for batch in batches[me.rank :: me.size]:
             with self.autocast:
                 parts = self.forward(
-                    batch.to(me.device), src_tokens, tgt_tokens, self.progress.epoch
+                    batch.to(me.device), src_weight, tgt_weight, self.progress.epoch
                 )
             # DistributedDataParallel takes the mean of the workers' gradients
             (parts["loss"] * me.size).backward()
@@ -193,7 +193,8 @@ class Training:
             nn.utils.clip_grad_norm_(self.objective.parameters(), config.clip_norm)
         self.optimizer.step()
         means = me.sum(torch.stack(list(totals.values()))).tolist()
-        return {"tokens": tgt_tokens} | dict(zip(totals, means, strict=True))
+        tokens = sum(batch.tgt_tokens for batch in batches)
+        return {"tokens": tokens} | dict(zip(totals, means, strict=True))
 
     # Watching -----------------------------------------------------------------------
 

@@ -84,7 +84,12 @@ def random_batches(size: Size, number: int) -> list[Batch]:
     for _ in range(number):
         drawn = torch.randint(size.length // 2, 2 * size.length, (), generator=numbers)
         src, tgt = sentences(int(drawn)), sentences(int(drawn))
-        batch = Batch(pad(src, end=EOS), pad(tgt, start=BOS), pad(tgt, end=EOS))
+        batch = Batch(
+            pad(src, end=EOS),
+            pad(tgt, start=BOS),
+            pad(tgt, end=EOS),
+            torch.ones(len(src)),
+        )
         batches.append(batch.to(torch.device("cuda")))
     return batches
 

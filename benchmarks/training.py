@@ -247,7 +247,7 @@ def peak_memory(recipe: str, length: int) -> float:
     objective = Objective(student, teachers, losses, LABEL_SMOOTHING)
     optimizer = torch.optim.AdamW(objective.parameters(), fused=True)
     tokens = torch.randint(4, VOCAB_SIZE, (MAX_TOKENS // length, length))
-    batch = Batch(tokens, tokens, tokens)
+    batch = Batch(tokens, tokens, tokens, torch.ones(len(tokens)))
     for _ in range(2):
         optimizer.zero_grad()
         objective(batch, tokens.numel(), tokens.numel(), 1)["loss"].backward()

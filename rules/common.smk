@@ -40,6 +40,8 @@ wildcard_constraints:
     seed=r"\d+",
     corpus="|".join(study_config.corpora),
     teacher=r"[\w+-]+",
+    shard=r"\d+",
+    shards=r"\d+",
     job=r"\w+",
     study="|".join(study_config.studies),
     folder=r"corpus|distilled/.+",
@@ -150,6 +152,22 @@ def training_tokens(wildcards):
         for corpus in row.corpus
     ]
     return [f"{pair_folder(wildcards)}/{folder}/train.tokens" for folder in folders]
+
+
+def line_weights(wildcards):
+    """Weights of the lines of a distilled text."""
+    path = f"{pair_folder(wildcards)}/{wildcards.folder}/train.weights"
+    return [path] if wildcards.folder != "corpus" else []
+
+
+def shards(wildcards):
+    """What the jobs of a distilled text translate, each a part of it."""
+    number = pair_config(wildcards).corpora[wildcards.corpus].shards
+    made = f"distilled/{wildcards.corpus}/{wildcards.teacher}"
+    return [
+        f"{pair_folder(wildcards)}/{made}/shards/{shard}-of-{number}.tsv"
+        for shard in range(1, number + 1)
+    ]
 
 
 def teacher_folders(wildcards):

@@ -73,6 +73,7 @@ rule encode:
         text=multiext(
             "results/{dataset}/{src}-{tgt}/{folder}/train", ".{src}", ".{tgt}"
         ),
+        weights=line_weights,
         vocab=vocab,
     output:
         directory("results/{dataset}/{src}-{tgt}/{folder}/train.tokens"),
@@ -82,5 +83,5 @@ rule encode:
         "results/benchmarks/{dataset}/{src}-{tgt}/encode/{folder}.jsonl"
     threads: 2
     shell:
-        "python -m a2d encode --text {input.text:q} --vocab {input.vocab:q}"
-        " --out {output:q} --threads {threads} 2>&1 | tee {log:q}"
+        "python -m a2d encode --text {input.text:q} --weights {input.weights:q}"
+        " --vocab {input.vocab:q} --out {output:q} --threads {threads} 2>&1 | tee {log:q}"

@@ -1,7 +1,7 @@
-# Text made by teachers: Seq-KD and Seq-Inter.
+# Text made by teachers: Seq-KD, Seq-Inter, n-best lists.
 
 
-rule distill:
+rule distill_shard:
     input:
         settings="results/{dataset}/{src}-{tgt}/settings/distill_{corpus}.yaml",
         models=teacher_models,
@@ -9,16 +9,12 @@ rule distill:
         vocab=vocab,
         text=multiext("results/{dataset}/{src}-{tgt}/corpus/train", ".{src}", ".{tgt}"),
     output:
-        text=multiext(
-            "results/{dataset}/{src}-{tgt}/distilled/{corpus}/{teacher}/train",
-            ".{src}",
-            ".{tgt}",
-        ),
-        record="results/{dataset}/{src}-{tgt}/distilled/{corpus}/{teacher}/decode.json",
+        # kept, so that one that is lost is translated again alone
+        "results/{dataset}/{src}-{tgt}/distilled/{corpus}/{teacher}/shards/{shard}-of-{shards}.tsv",
     log:
-        "results/logs/{dataset}/{src}-{tgt}/distill_{corpus}_{teacher}.log",
+        "results/logs/{dataset}/{src}-{tgt}/distill_{corpus}_{teacher}/{shard}-of-{shards}.log",
     benchmark:
-        "results/benchmarks/{dataset}/{src}-{tgt}/distill_{corpus}_{teacher}.jsonl"
+        "results/benchmarks/{dataset}/{src}-{tgt}/distill_{corpus}_{teacher}/{shard}-of-{shards}.jsonl"
     # first, because trainings wait for it
     priority: 1
     threads: 1
@@ -29,6 +25,31 @@ rule distill:
     params:
         teacher=lambda wildcards: teacher_folders(wildcards),
     shell:
-        "python -m a2d distill --settings {input.settings:q} --teacher {params.teacher:q}"
-        " --text {input.text:q} --out {output.text:q} --record {output.record:q}"
+        "python -m a2d distill_shard --settings {input.settings:q}"
+        " --teacher {params.teacher:q} --text {input.text:q}"
+        " --shard {wildcards.shard} {wildcards.shards} --out {output:q}"
         " --threads {threads} 2>&1 | tee {log:q}"
+
+
+rule distill:
+    input:
+        settings="results/{dataset}/{src}-{tgt}/settings/distill_{corpus}.yaml",
+        shards=shards,
+        text=multiext("results/{dataset}/{src}-{tgt}/corpus/train", ".{src}", ".{tgt}"),
+    output:
+        text=multiext(
+            "results/{dataset}/{src}-{tgt}/distilled/{corpus}/{teacher}/train",
+            ".{src}",
+            ".{tgt}",
+        ),
+        weights="results/{dataset}/{src}-{tgt}/distilled/{corpus}/{teacher}/train.weights",
+        record="results/{dataset}/{src}-{tgt}/distilled/{corpus}/{teacher}/decode.json",
+    log:
+        "results/logs/{dataset}/{src}-{tgt}/distill_{corpus}_{teacher}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{src}-{tgt}/distill_{corpus}_{teacher}.jsonl"
+    priority: 1
+    shell:
+        "python -m a2d distill --settings {input.settings:q} --text {input.text:q}"
+        " --shards {input.shards:q} --out {output.text:q} --weights {output.weights:q}"
+        " --record {output.record:q} 2>&1 | tee {log:q}"

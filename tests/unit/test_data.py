@@ -11,7 +11,16 @@ import torch
 from a2d import data as data_module
 from a2d.chunks import cut
 from a2d.config import BOS, EOS, PAD, UserError
-from a2d.data import ParallelData, TokenSequences, encode, flat, pad, starts_of
+from a2d.data import (
+    ParallelData,
+    TokenSequences,
+    encode,
+    encoding,
+    flat,
+    pad,
+    starts_of,
+)
+from a2d.files import sha256_of
 from a2d.vocab import Vocab
 
 
@@ -46,9 +55,20 @@ def test_batch_is_shifted_and_padded() -> None:
     assert batch.tgt_input.tolist() == [[BOS, 11, PAD, PAD], [BOS, 10, 10, 10]]
     assert batch.tgt.tolist() == [[11, EOS, PAD, PAD], [10, 10, 10, EOS]]
     assert (batch.src_tokens, batch.tgt_tokens) == (5 + 3, 2 + 4)
+    assert (batch.src_weight, batch.tgt_weight) == (5 + 3, 2 + 4)
+    assert batch.weights.tolist() == [1, 1]
     assert batch.src.dtype == torch.int64
     moved = batch.to(torch.device("meta"))
-    assert moved.tgt.device.type == "meta"
+    assert moved.tgt.device.type == moved.weights.device.type == "meta"
+
+
+def test_tokens_count_with_the_weight_of_their_sentence() -> None:
+    data = make_data([(2, 3), (4, 1), (1, 1)])
+    data.weights[:] = [0.25, 0.5, 3]
+    batch = data.batch(np.array([1, 0]))
+    assert batch.weights.tolist() == [0.5, 0.25]
+    assert (batch.src_tokens, batch.tgt_tokens) == (5 + 3, 2 + 4)
+    assert (batch.src_weight, batch.tgt_weight) == (2.5 + 0.75, 1 + 1)
 
 
 def test_pad() -> None:
@@ -209,6 +229,29 @@ def test_encoding_in_chunks_gives_the_same_files(
     whole = {p.name: p.read_bytes() for p in (pair / "corpus/train.tokens").iterdir()}
     assert {p.name: p.read_bytes() for p in (tmp_path / "tokens").iterdir()} == whole
     assert len(whole) == 5
+
+
+def test_encoded_text_has_weights(
+    pair: Path, vocabs: tuple[Vocab, Vocab], tmp_path: Path
+) -> None:
+    text = pair / "corpus/valid.de", pair / "corpus/valid.en"
+    models = vocabs[0].path, vocabs[1].path
+    gold, weighted, weights = (tmp_path / n for n in ("gold", "weighted", "weights"))
+    weights.write_text("".join(f"{i / 8}\n" for i in range(20)))
+    encode(text, models, gold, threads=1)
+    encode(text, models, weighted, 1, weights)
+    data = ParallelData.open([gold, weighted], vocabs)
+    assert data.weights.dtype == np.float32
+    assert data.weights.tolist() == [1] * 20 + [i / 8 for i in range(20)]
+    assert data.batch(np.array([39, 21, 3])).weights.tolist() == [19 / 8, 1 / 8, 1]
+    # trainings tell texts by these hashes
+    hashes = [encoding(folder)["text_sha256"] for folder in (gold, weighted)]
+    assert hashes[1] == [*hashes[0], sha256_of(weights)]
+
+    weights.write_text("1\n2\n")
+    with pytest.raises(UserError, match="weights has 2 lines and the text has 20"):
+        encode(text, models, tmp_path / "short", 1, weights)
+    assert not (tmp_path / "short").exists()
 
 
 def test_open_refuses_another_vocabulary_and_an_empty_folder(

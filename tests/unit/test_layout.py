@@ -120,6 +120,7 @@ def test_help_names_every_command() -> None:
         "encode",
         "train",
         "export",
+        "distill_shard",
         "distill",
         "evaluate",
         "speed",

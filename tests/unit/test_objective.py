@@ -28,6 +28,7 @@ def make_batch(sentences: Sequence[tuple[list[int], list[int]]]) -> Batch:
         pad([src for src, _ in sentences], end=EOS),
         pad([tgt for _, tgt in sentences], start=BOS),
         pad([tgt for _, tgt in sentences], end=EOS),
+        torch.ones(len(sentences)),
     )
 
 
@@ -207,11 +208,13 @@ RECIPES: list[dict[str, Any]] = [
 def test_padding_changes_nothing(recipe: dict[str, Any]) -> None:
     objective = make_objective(parse(Losses, recipe)).float()
     objective._teachers[0].float()
-    wider = Batch(*(F.pad(t, (0, 3)) for t in (BATCH.src, BATCH.tgt_input, BATCH.tgt)))
+    padded = [F.pad(t, (0, 3)) for t in (BATCH.src, BATCH.tgt_input, BATCH.tgt)]
+    wider = Batch(*padded, BATCH.weights)
     assert (wider.src_tokens, wider.tgt_tokens) == (14, 15)
     for name, part in forward(objective, BATCH).items():
-        padded = forward(objective, wider)[name]
-        torch.testing.assert_close(part, padded, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            part, forward(objective, wider)[name], rtol=1e-6, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
@@ -241,8 +244,9 @@ def test_weight_of_a_sentence_is_how_often_it_counts(recipe: dict[str, Any]) -> 
     objective = make_objective(parse(Losses, recipe))
     repeated = make_batch([*SENTENCES[:2], SENTENCES[1]])
     weighted = make_batch(SENTENCES[:2])
-    weighted.weights = torch.tensor([1.0, 2.0], dtype=torch.float64)
-    found = objective(weighted, repeated.src_tokens, repeated.tgt_tokens, 1)
+    weighted.weights = torch.tensor([1.0, 2.0])
+    assert weighted.tgt_weight == repeated.tgt_weight == repeated.tgt_tokens
+    found = objective(weighted, weighted.src_weight, weighted.tgt_weight, 1)
     for name, part in forward(objective, repeated).items():
         torch.testing.assert_close(found[name], part, rtol=1e-6, atol=1e-6)
 

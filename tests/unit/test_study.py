@@ -102,6 +102,31 @@ def test_override_of_something_else_is_told(values: dict[str, Any]) -> None:
     assert "an override may hold only clean, vocab, models" in line
 
 
+def test_overridden_choice_is_checked(values: dict[str, Any]) -> None:
+    pair = values["datasets"]["toy"]["pairs"]["de-fr"]
+    pair["override"] = {"corpora": {"seq_inter": {"beam_size": 1}}}
+    (line,) = mistakes(values)
+    assert line == (
+        "datasets.toy.pairs.de-fr.override: corpora.seq_inter: choose closest needs "
+        "several translations of a sentence, and beam_size 1 finds one"
+    )
+
+
+def test_combination_of_kim_and_rush(values: dict[str, Any]) -> None:
+    """Both steps with one mixture of losses, the second with Seq-Inter's settings."""
+    config = resolve_pair(values, "toy", "de-en")
+    first, second, alone = (
+        resolve_run(config, "toy", "de-en", system, 1)
+        for system in ("seq_kd_word_kd", "seq_inter_word_kd", "seq_inter")
+    )
+    assert first.losses == second.losses
+    assert first.losses.word_kd is not None
+    assert first.losses.word_kd.kd_weight == 0.5
+    assert (first.corpus, second.corpus) == (["seq_kd"], ["seq_inter"])
+    assert second.init.continue_ == "seq_kd_word_kd"
+    assert second.train == alone.train
+
+
 def test_override_is_checked_as_strictly(values: dict[str, Any]) -> None:
     values["datasets"]["toy"]["override"] = {"train": {"max_step": 3}}
     lines = mistakes(values)
@@ -159,7 +184,7 @@ def test_settings_of_each_job(values: dict[str, Any]) -> None:
     assert isinstance(settings("vocab"), Vocab)
     made = settings("distill_seq_inter")
     assert isinstance(made, DistillJob)
-    assert (made.beam_size, made.choose) == (35, "closest")
+    assert (made.beam_size, made.choose, made.shards) == (35, "closest", 20)
     assert made.decode == config.decode
     assert settings("evaluate") == EvaluateJob(
         evaluate=config.evaluate, decode=config.decode
@@ -263,6 +288,34 @@ def set_in(values: dict[str, Any], path: str, value: Any) -> None:
             "systems/a2d/losses",
             {"a2d": {"mix_teacher": True}},
             "systems.a2d.losses.a2d: mix_teacher needs mode released",
+        ),
+        (
+            "systems/seq_kd/teacher",
+            ["teacher", "teacher-seed1"],
+            "systems.seq_kd.teacher: an ensemble needs different teachers, and the row "
+            "names one twice",
+        ),
+        (
+            "corpora/seq_inter/beam_size",
+            1,
+            "corpora.seq_inter: choose closest needs several translations of a "
+            "sentence, and beam_size 1 finds one",
+        ),
+        (
+            "corpora/n_best/beam_size",
+            1,
+            "corpora.n_best: choose nbest needs several translations of a sentence, "
+            "and beam_size 1 finds one",
+        ),
+        (
+            "corpora/n_best/shards",
+            0,
+            "corpora.n_best.shards: input should be greater than 0",
+        ),
+        (
+            "corpora/gold",
+            {"beam_size": 5, "choose": "best", "shards": 1},
+            "corpora.gold: gold is the clean text; choose another name",
         ),
         (
             "systems/teacher/teacher",

@@ -18,7 +18,7 @@ from a2d import checkpoint
 from a2d import train as train_module
 from a2d.__main__ import main
 from a2d.config import Run, Train, UserError, dump
-from a2d.data import ParallelData, encode
+from a2d.data import Batch, ParallelData, encode
 from a2d.initialize import load_model
 from a2d.model import Transformer
 from a2d.train import Files, Interrupted, Training, learning_rate, train, uses_bfloat16
@@ -412,6 +412,30 @@ def test_accumulation_changes_the_micro_batches_only(
     (total / sum(b.tgt_tokens for b in batches)).backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_update_is_a_mean_over_weighted_tokens(
+    make_run: Callable[..., Run],
+    files: Files,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = make_run(accumulate=2)
+    with train_module.worker() as me:
+        training = Training(run, files, tmp_path, me)
+    training.data.weights[:] = 0.25
+    given = []
+
+    def forward(batch: Batch, *normalisers: float) -> dict[str, torch.Tensor]:
+        given.append(normalisers)
+        return training.objective(batch, *normalisers)
+
+    monkeypatch.setattr(training, "forward", forward)
+    batches = next(training.updates())
+    metrics = training.update(batches)
+    src, tgt = (sum(getattr(b, f"{s}_tokens") for b in batches) for s in ("src", "tgt"))
+    assert given == [(src / 4, tgt / 4, 1)] * 2
+    assert metrics["tokens"] == tgt
 
 
 # Several processes ------------------------------------------------------------------
