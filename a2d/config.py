@@ -261,6 +261,11 @@ class Model(Section):
     tie_embeddings: Literal["none", "decoder", "all"]
     """Which of source embedding, target embedding and output projection are one."""
 
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head."""
+        return self.d_model // self.num_heads
+
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Model:
         if self.d_model % self.num_heads or self.d_model % 2:
@@ -396,10 +401,52 @@ class Init(Section):
 
     continue_: Annotated[str | None, Field(alias="continue")] = None
     """A system whose trained weights are the start, same seed."""
+    copy_: Annotated[str | None, Field(alias="copy", pattern=TEACHER)] = None
+    """A system that lends embeddings, output projection, final norms and some of its
+    layers (Wibowo et al., 2024): `name` (its seed 1) or `name-seed2`."""
+    layers: Literal["even", "first", "last"] = "even"
+    """Which layers of each stack are copied; `even`: evenly spaced, both ends among
+    them."""
+    reduce: Literal["truncate"] | None = None
+    """How a wider model is copied; `truncate`: leading dimensions, heads and units."""
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Init:
+        if self.continue_ and self.copy_:
+            raise ValueError("name either continue or copy, not both")
+        if not self.copy_ and (self.layers != "even" or self.reduce):
+            raise ValueError("layers and reduce belong to copy, which is not given")
+        return self
+
+    def start(self, seed: int) -> str | None:
+        """The run whose weights a training of this seed starts from, `name-seed1`."""
+        if self.copy_:
+            name, seed = parse_teacher(self.copy_)
+            return f"{name}-seed{seed}"
+        return f"{self.continue_}-seed{seed}" if self.continue_ else None
+
+    @property
+    def parent(self) -> str | None:
+        """The system whose weights are the first ones."""
+        start = self.start(1)
+        return parse_teacher(start)[0] if start else None
+
+
+class Prune(Section):
+    """Magnitude pruning (See, Luong and Manning, 2016) of the stacks' matrices."""
+
+    sparsity: Annotated[
+        Fraction,
+        BeforeValidator(lambda v: v, json_schema_input_type=Fraction | list[Fraction]),
+    ]
+    """Share of the weights that are zero; of a list, each makes a system of its own:
+    `pruned_50`, `pruned_60`, ..."""
+    scope: Literal["class_blind", "per_matrix"] = "class_blind"
+    """`class_blind`: the smallest of all matrices together; `per_matrix`: of each."""
 
 
 class System(Section):
-    """One row of `systems:` model, corpus, losses and initialisation."""
+    """One row of `systems:` model, corpus, losses, initialisation and pruning."""
 
     model: str
     teacher: Annotated[list[Annotated[str, Field(pattern=TEACHER)]], ONE_OR_MORE] = []
@@ -408,8 +455,24 @@ class System(Section):
     """`gold` is the clean text; others are named under `corpora:`."""
     losses: Losses = Losses()
     init: Init = Init()
+    prune: Annotated[
+        Prune | None,
+        BeforeValidator(
+            lambda v: v if isinstance(v, dict | Prune | None) else {"sparsity": v},
+            json_schema_input_type=Prune | Fraction | list[Fraction] | None,
+        ),
+    ] = None
+    """A number or a list is the `sparsity`."""
     train: dict[str, Any] = {}
     """Values of `train:` for this system alone."""
+
+    @model_validator(mode="after")
+    def _prunes_trained_weights(self) -> System:
+        if self.prune and not self.init.parent:
+            raise ValueError(
+                "prune needs trained weights; name them by init.continue or init.copy"
+            )
+        return self
 
     @property
     def teachers(self) -> list[tuple[str, int]]:
@@ -471,6 +534,7 @@ class Run(Section):
     corpus: list[str]
     losses: Losses
     init: Init
+    prune: Prune | None
     numerics: int
 
     @property

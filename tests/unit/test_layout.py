@@ -22,6 +22,7 @@ FLOORS = [
         "losses",
         "metrics",
         "model",
+        "prune",
         "search",
         "study",
         "vocab",
