@@ -25,6 +25,8 @@ HEADS = ("d_model", "num_heads")
 WIDTHS = (*HEADS, "d_ff")
 TYING = ("none", "decoder", "all")
 """Each ties what the one before does, and more."""
+Curves = dict[str, list[tuple[str, Any]]]
+"""Names and rows of systems, by the row with a list of sparsities."""
 OVERRIDABLE = (
     "clean",
     "vocab",
@@ -77,7 +79,7 @@ def expand(values: dict[str, Any]) -> dict[str, Any]:
     rows = [
         member
         for name, row in values["systems"].items()
-        for member in curves.get(name, {name: row}).items()
+        for member in curves.get(name, [(name, row)])
     ]
     names = [name for name, _ in rows]
     for name in names:
@@ -88,7 +90,13 @@ def expand(values: dict[str, Any]) -> dict[str, Any]:
             )
     studies = {
         name: row
-        | {"systems": [m for s in row["systems"] for m in curves.get(str(s), [s])]}
+        | {
+            "systems": [
+                member
+                for system in row["systems"]
+                for member, _ in curves.get(str(system), [(system, None)])
+            ]
+        }
         for name, row in _table(values, "studies").items()
         if isinstance(row, dict) and isinstance(row.get("systems"), list)
     }
@@ -196,37 +204,35 @@ def _percent(sparsity: float) -> str:
     return f"_{100 * sparsity:g}".replace(".", "_")
 
 
-def _curves(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """By name of each row with a list of sparsities, the rows that it stands for."""
-    curves = {}
+def _curves(values: dict[str, Any]) -> Curves:
+    """The rows that each row with a list of sparsities stands for."""
+    curves: Curves = {}
     for name in (systems := _table(values, "systems")):
         row = _table(systems, name)
         found = _sparsity(row)
         if isinstance(found, list) and all(isinstance(s, int | float) for s in found):
             prune = _table(row, "prune")
-            curves[name] = {
-                name + _percent(s): row | {"prune": prune | {"sparsity": s}}
+            curves[name] = [
+                (name + _percent(s), row | {"prune": prune | {"sparsity": s}})
                 for s in found
-            }
+            ]
     return curves
 
 
-def _overridden(
-    systems: dict[str, Any], curves: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
+def _overridden(systems: dict[str, Any], curves: Curves) -> dict[str, Any]:
     """An override's `systems:`, written out; that of one system is the stronger.
 
     Raises:
         ConfigError: if it changes the sparsity that a written-out row is named after.
     """
-    members = {member for curve in curves.values() for member in curve}
+    members = {member for curve in curves.values() for member, _ in curve}
     for name in {*curves, *members} & set(systems):
         if _sparsity(_table(systems, name)) is not None:
             raise ConfigError(
                 f"systems.{name}.prune: an override cannot change the sparsities of a "
                 "list, because the systems are named after them"
             )
-    of_curves = {m: systems[c] for c in curves if c in systems for m in curves[c]}
+    of_curves = {m: systems[c] for c in curves if c in systems for m, _ in curves[c]}
     others = {name: row for name, row in systems.items() if name not in curves}
     return _merge(of_curves, others)
 

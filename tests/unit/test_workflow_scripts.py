@@ -17,6 +17,7 @@ import collect_study
 import figure_style
 import plot_alignment
 import plot_curves
+import plot_pruning
 import plot_quality
 import report
 
@@ -504,6 +505,27 @@ def test_time_unit() -> None:
     assert plot_curves.time_unit(100) == ("seconds", 1)
     assert plot_curves.time_unit(180) == ("minutes", 60)
     assert plot_curves.time_unit(86400) == ("hours", 3600)
+
+
+def test_points_of_a_pruning_curve_are_means_in_order_of_sparsity() -> None:
+    rows = pd.DataFrame(
+        {
+            "system": ["whole", "cut_90", "cut_50", "whole", "cut_90", "other"],
+            "bleu": [30.0, 20.0, 29.0, 32.0, 24.0, 1.0],
+            "greedy_bleu": [29.0, 19.0, 28.0, 31.0, 19.0, 1.0],
+            "nonzero_parameters": [8e6, 1e6, 4e6, 8e6, 1e6, 5e6],
+        }
+    )
+    curves = {"cut of whole": {"whole": 0.0, "cut_90": 0.9, "cut_50": 0.5}}
+    points = plot_pruning.curve_points(rows, curves)
+    assert list(points.system) == ["whole", "cut_50", "cut_90"]
+    assert list(points.percent) == [0, 50, 90]
+    assert list(points.millions) == [8, 4, 1]
+    assert list(points.bleu) == [31, 29, 22]
+    assert list(points.greedy_bleu) == [30, 28, 19]
+    assert points.bleu_sd[0] == pytest.approx(2**0.5)
+    assert pd.isna(points.bleu_sd[1])
+    assert points.bleu_sd[2] == pytest.approx(8**0.5)
 
 
 def test_head_names() -> None:
