@@ -285,7 +285,7 @@ def pruning_curves(row, name):
         if not (prune := systems[system].prune):
             continue
         init = systems[system].init
-        curve = f"{study.curve_name(system, prune.sparsity)} of {init.parent}"
+        curve = f"{study.curve_name(system, prune.sparsity)}, from {init.parent}"
         whole = {init.continue_: 0.0} if init.continue_ in row.systems else {}
         curves.setdefault(curve, whole)[system] = prune.sparsity
     return curves

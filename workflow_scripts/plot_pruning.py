@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figure_style import label_points, save_figure, system_looks
-from plot_quality import use_log_axis
 
 snakemake: Any
 
@@ -38,7 +37,6 @@ def main(
     panels = figure.subplots(len(testsets), 2, squeeze=False)
     for (against_sparsity, against_size), testset in zip(panels, testsets, strict=True):
         points = curve_points(table[table.testset == testset], curves)
-        use_log_axis(against_size)
         against_size.invert_xaxis()
         plot_curves(against_sparsity, points, "percent")
         plot_curves(against_size, points, "millions")
