@@ -6,6 +6,7 @@ Weights are safetensors; states are read with `weights_only=True`.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,16 @@ def load_state(path: str | Path) -> dict[str, Any]:
 def count_parameters(model: nn.Module) -> int:
     """Trainable numbers, tied ones counted once."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_nonzero_parameters(model: nn.Module) -> int:
+    """Trainable numbers that are not zero, tied ones counted once."""
+    return sum(int(parameter.count_nonzero()) for parameter in model.parameters())
+
+
+def compressed_size(path: str | Path) -> int:
+    """Bytes of a file after Deflate of level 9, the compression of gzip and zip."""
+    return len(zlib.compress(Path(path).read_bytes(), level=9))
 
 
 def random_states(device: torch.device) -> dict[str, Tensor]:

@@ -5,21 +5,17 @@ Values live in `config.yaml`; this module holds types, checks and their explanat
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
+
+from a2d.section import ConfigError as ConfigError
+from a2d.section import Interrupted as Interrupted
+from a2d.section import Section as Section
+from a2d.section import UserError as UserError
+from a2d.section import dump as dump
+from a2d.section import load as load
+from a2d.section import parse as parse
 
 NUMERICS = 3
 """Raise when a change of code changes what a training computes: trained models are
@@ -43,34 +39,6 @@ ONE_OR_MORE = BeforeValidator(
     lambda v: [v] if isinstance(v, str) else v, json_schema_input_type=str | list[str]
 )
 """A list of strings, of which a single one may stand alone."""
-
-
-class UserError(ValueError):
-    """A user's mistake: what is wrong, where, and what to do, in a sentence."""
-
-
-class Interrupted(Exception):
-    """A signal asked a job to stop; its state is saved, and it can go on later."""
-
-
-class ConfigError(UserError):
-    """Mistakes in the configuration, one a line."""
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True
-    )
-
-    def fingerprint(self) -> str:
-        """Hash of the resolved values; equal sections have equal fingerprints."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-S = TypeVar("S", bound=Section)
 
 
 # Sources of text ------------------------------------------------------------------
@@ -261,6 +229,11 @@ class Model(Section):
     tie_embeddings: Literal["none", "decoder", "all"]
     """Which of source embedding, target embedding and output projection are one."""
 
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head."""
+        return self.d_model // self.num_heads
+
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Model:
         if self.d_model % self.num_heads or self.d_model % 2:
@@ -440,10 +413,52 @@ class Init(Section):
 
     continue_: Annotated[str | None, Field(alias="continue")] = None
     """A system whose trained weights are the start, same seed."""
+    copy_: Annotated[str | None, Field(alias="copy", pattern=TEACHER)] = None
+    """A system that lends embeddings, output projection, final norms and some of its
+    layers (Wibowo et al., 2024): `name` (its seed 1) or `name-seed2`."""
+    layers: Literal["even", "first", "last"] = "even"
+    """Which layers of each stack are copied; `even`: evenly spaced, both ends among
+    them."""
+    reduce: Literal["truncate"] | None = None
+    """How a wider model is copied; `truncate`: leading dimensions, heads and units."""
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Init:
+        if self.continue_ and self.copy_:
+            raise ValueError("name either continue or copy, not both")
+        if not self.copy_ and (self.layers != "even" or self.reduce):
+            raise ValueError("layers and reduce belong to copy, which is not given")
+        return self
+
+    def start(self, seed: int) -> str | None:
+        """The run whose weights a training of this seed starts from, `name-seed1`."""
+        if self.copy_:
+            name, seed = parse_teacher(self.copy_)
+            return f"{name}-seed{seed}"
+        return f"{self.continue_}-seed{seed}" if self.continue_ else None
+
+    @property
+    def parent(self) -> str | None:
+        """The system whose weights are the first ones."""
+        start = self.start(1)
+        return parse_teacher(start)[0] if start else None
+
+
+class Prune(Section):
+    """Magnitude pruning (See, Luong and Manning, 2016) of the stacks' matrices."""
+
+    sparsity: Annotated[
+        Fraction,
+        BeforeValidator(lambda v: v, json_schema_input_type=Fraction | list[Fraction]),
+    ]
+    """Share of the weights that are zero; of a list, each makes a system of its own:
+    `pruned_50`, `pruned_60`, ..."""
+    scope: Literal["class_blind", "per_matrix"] = "class_blind"
+    """`class_blind`: the smallest of all matrices together; `per_matrix`: of each."""
 
 
 class System(Section):
-    """One row of `systems:` model, corpus, losses and initialisation."""
+    """One row of `systems:` model, corpus, losses, initialisation and pruning."""
 
     model: str
     teacher: Annotated[list[Annotated[str, Field(pattern=TEACHER)]], ONE_OR_MORE] = []
@@ -452,8 +467,24 @@ class System(Section):
     """`gold` is the clean text; others are named under `corpora:`."""
     losses: Losses = Losses()
     init: Init = Init()
+    prune: Annotated[
+        Prune | None,
+        BeforeValidator(
+            lambda v: v if isinstance(v, dict | Prune | None) else {"sparsity": v},
+            json_schema_input_type=Prune | Fraction | list[Fraction] | None,
+        ),
+    ] = None
+    """A number or a list is the `sparsity`."""
     train: dict[str, Any] = {}
     """Values of `train:` for this system alone."""
+
+    @model_validator(mode="after")
+    def _prunes_trained_weights(self) -> System:
+        if self.prune and not self.init.parent:
+            raise ValueError(
+                "prune needs trained weights; name them by init.continue or init.copy"
+            )
+        return self
 
     @property
     def teachers(self) -> list[tuple[str, int]]:
@@ -515,6 +546,7 @@ class Run(Section):
     corpus: list[str]
     losses: Losses
     init: Init
+    prune: Prune | None
     numerics: int
 
     @property
@@ -556,71 +588,7 @@ class EvaluateJob(Section):
     decode: Decode
 
 
-# Reading ---------------------------------------------------------------------------
-
-
 def parse_teacher(teacher: str) -> tuple[str, int]:
     """Split `name` or `name-seed2` into the system and its seed."""
     name, _, seed = teacher.partition("-seed")
     return name, int(seed or 1)
-
-
-def load(section: type[S], path: str | Path) -> S:
-    """Read one section from a YAML file.
-
-    Raises:
-        ConfigError: naming the file and every mistake in it.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"{path}: there is no such file")
-    try:
-        return parse(section, yaml.safe_load(path.read_text()))
-    except (ConfigError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {error}") from None
-
-
-def dump(section: Section) -> str:
-    """A section as YAML, readable again by `load`."""
-    values = section.model_dump(mode="json", by_alias=True)
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-
-
-def parse(section: type[S], values: Any) -> S:
-    """Build a section from plain values.
-
-    Raises:
-        ConfigError: with every mistake found, one a line.
-    """
-    try:
-        return section.model_validate(values)
-    except ValidationError as error:
-        lines = [_sentence(mistake) for mistake in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
-
-
-def _sentence(mistake: Any) -> str:
-    """One mistake found by pydantic, with its place and what to do."""
-    # pydantic names the validator that ran (`function-before[...]`) in the path
-    place = ".".join(
-        str(part) for part in mistake["loc"] if not str(part).endswith("]")
-    )
-    key = str(mistake["loc"][-1]) if mistake["loc"] else ""
-    if mistake["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, _known_keys(), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return f"{place}: there is no such key{hint}"
-    if mistake["type"] == "missing":
-        return f"{place}: this key is missing"
-    message = mistake["msg"].removeprefix("Value error, ")
-    if mistake["type"] != "value_error":
-        message += f", not {mistake['input']!r}"
-    return f"{place}: {message[0].lower()}{message[1:]}" if place else message
-
-
-def _known_keys() -> set[str]:
-    """Keys of all sections."""
-    keys = set[str]()
-    for kind in Section.__subclasses__():
-        keys |= {field.alias or name for name, field in kind.model_fields.items()}
-    return keys

@@ -11,7 +11,11 @@ from typing import Any
 
 import ctranslate2
 
-from a2d.checkpoint import count_parameters
+from a2d.checkpoint import (
+    compressed_size,
+    count_nonzero_parameters,
+    count_parameters,
+)
 from a2d.config import Decode, EvaluateJob, Run, load
 from a2d.initialize import load_model
 from a2d.metrics import legacy_bleu, scores
@@ -39,6 +43,7 @@ def evaluate(
     greedy = [
         best.text for best, *_ in translate(backend, vocabs, sources, greedily(decode))
     ]
+    model, weights = load_model(run_folder), run_folder / "model.safetensors"
     facts = {
         "dataset": run.dataset,
         "pair": run.pair,
@@ -54,8 +59,10 @@ def evaluate(
         ),
         # Kim and Rush (2016), table 1: p(t = argmax)
         "argmax_probability": statistics.fmean(math.exp(b.log_prob) for b in beam),
-        "parameters": count_parameters(load_model(run_folder)),
-        "megabytes": (run_folder / "model.safetensors").stat().st_size / 1e6,
+        "parameters": count_parameters(model),
+        "nonzero_parameters": count_nonzero_parameters(model),
+        "megabytes": weights.stat().st_size / 1e6,
+        "compressed_megabytes": compressed_size(weights) / 1e6,
     }
     return facts, [best.text for best in beam], greedy
 

@@ -20,6 +20,13 @@ from a2d.config import (
     parse,
 )
 
+LAYERS = ("num_encoder_layers", "num_decoder_layers")
+HEADS = ("d_model", "num_heads")
+WIDTHS = (*HEADS, "d_ff")
+TYING = ("none", "decoder", "all")
+"""Each ties what the one before does, and more."""
+Curves = dict[str, list[tuple[str, Any]]]
+"""Names and rows of systems, by the row with a list of sparsities."""
 OVERRIDABLE = (
     "clean",
     "vocab",
@@ -38,7 +45,7 @@ def validate(values: dict[str, Any]) -> Config:
     Raises:
         ConfigError: with every mistake found, one a line.
     """
-    config = parse(Config, values)
+    config = parse(Config, expand(values))
     mistakes = _broken_references(config)
     for dataset_name, dataset in config.datasets.items():
         for pair_name in dataset.pairs:
@@ -56,6 +63,51 @@ def validate(values: dict[str, Any]) -> Config:
     return config
 
 
+def expand(values: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with each list of sparsities written out.
+
+    A row `pruned` with the sparsities 0.5 and 0.9 becomes the rows `pruned_50` and
+    `pruned_90`, and so does its name in the studies. What has a wrong shape stays as
+    it is, for `parse` to tell.
+
+    Raises:
+        ConfigError: if two systems would have one name.
+    """
+    curves = _curves(values)
+    if not curves:
+        return values
+    rows = [
+        member
+        for name, row in values["systems"].items()
+        for member in curves.get(name, [(name, row)])
+    ]
+    names = [name for name, _ in rows]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(
+                f"systems.{name}: with the lists of sparsities written out, two "
+                "systems have this name; rename one row or drop a sparsity"
+            )
+    studies = {
+        name: row
+        | {
+            "systems": [
+                member
+                for system in row["systems"]
+                for member, _ in curves.get(str(system), [(system, None)])
+            ]
+        }
+        for name, row in _table(values, "studies").items()
+        if isinstance(row, dict) and isinstance(row.get("systems"), list)
+    }
+    return _merge(values, {"studies": studies}) | {"systems": dict(rows)}
+
+
+def curve_name(system: str, sparsity: float) -> str:
+    """Name of the row that a pruned system was written out from, or its own."""
+    return system.removesuffix(_percent(sparsity))
+
+
 def resolve_pair(values: dict[str, Any], dataset: str, pair: str) -> Config:
     """The configuration as one language pair sees it: overrides merged in.
 
@@ -63,7 +115,8 @@ def resolve_pair(values: dict[str, Any], dataset: str, pair: str) -> Config:
         ConfigError: if the dataset's or the pair's override does not fit.
     """
     rows = values["datasets"][dataset]
-    merged = dict(values)
+    merged = expand(values)
+    curves = _curves(values)
     for override in (rows.get("override", {}), rows["pairs"][pair].get("override", {})):
         wrong = set(override) - set(OVERRIDABLE)
         if wrong:
@@ -71,7 +124,8 @@ def resolve_pair(values: dict[str, Any], dataset: str, pair: str) -> Config:
                 f"{', '.join(sorted(wrong))}: an override may hold only "
                 f"{', '.join(OVERRIDABLE)}"
             )
-        merged = _merge(merged, override)
+        systems = _overridden(_table(override, "systems"), curves)
+        merged = _merge(merged, override | ({"systems": systems} if systems else {}))
     return parse(Config, merged)
 
 
@@ -94,6 +148,7 @@ def resolve_run(config: Config, dataset: str, pair: str, system: str, seed: int)
         corpus=row.corpus,
         losses=row.losses,
         init=row.init,
+        prune=row.prune,
         numerics=NUMERICS,
     )
 
@@ -130,6 +185,56 @@ def _merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
             value = _merge(merged[key], value)
         merged[key] = value
     return merged
+
+
+def _table(values: dict[str, Any], key: str) -> dict[str, Any]:
+    """The mapping under a key; empty where there is none."""
+    found = values.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _sparsity(row: dict[str, Any]) -> Any:
+    """What a row of `systems:` says of sparsity, if anything."""
+    prune = row.get("prune")
+    return prune.get("sparsity") if isinstance(prune, dict) else prune
+
+
+def _percent(sparsity: float) -> str:
+    """End of a pruned system's name: `_80` of 0.8, `_92_5` of 0.925."""
+    return f"_{100 * sparsity:g}".replace(".", "_")
+
+
+def _curves(values: dict[str, Any]) -> Curves:
+    """The rows that each row with a list of sparsities stands for."""
+    curves: Curves = {}
+    for name in (systems := _table(values, "systems")):
+        row = _table(systems, name)
+        found = _sparsity(row)
+        if isinstance(found, list) and all(isinstance(s, int | float) for s in found):
+            prune = _table(row, "prune")
+            curves[name] = [
+                (name + _percent(s), row | {"prune": prune | {"sparsity": s}})
+                for s in found
+            ]
+    return curves
+
+
+def _overridden(systems: dict[str, Any], curves: Curves) -> dict[str, Any]:
+    """An override's `systems:`, written out; that of one system is the stronger.
+
+    Raises:
+        ConfigError: if it changes the sparsity that a written-out row is named after.
+    """
+    members = {member for curve in curves.values() for member, _ in curve}
+    for name in {*curves, *members} & set(systems):
+        if _sparsity(_table(systems, name)) is not None:
+            raise ConfigError(
+                f"systems.{name}.prune: an override cannot change the sparsities of a "
+                "list, because the systems are named after them"
+            )
+    of_curves = {m: systems[c] for c in curves if c in systems for m, _ in curves[c]}
+    others = {name: row for name, row in systems.items() if name not in curves}
+    return _merge(of_curves, others)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -183,8 +288,9 @@ def _bad_systems(config: Config, where: str) -> list[str]:
         ]
         references += [("teacher", t, config.systems) for t, _ in system.teachers]
         references += [("corpus", c, config.corpora) for c in system.distilled_corpora]
-        if system.init.continue_:
-            references.append(("init.continue", system.init.continue_, config.systems))
+        how = "copy" if system.init.copy_ else "continue"
+        if system.init.parent:
+            references.append((f"init.{how}", system.init.parent, config.systems))
         broken = [
             f"{place}.{key}: there is no {used}; {_nearest(used, known)}"
             for key, used, known in references
@@ -227,13 +333,7 @@ def _bad_combination(config: Config, name: str, where: str) -> list[str]:
             f"{place}.losses.word_kd: mse compares logits with those of one teacher, "
             f"the row names {len(system.teacher)}"
         )
-    parent = system.init.continue_
-    if parent and config.models[system.model] != config.models.get(
-        config.systems[parent].model, config.models[system.model]
-    ):
-        mistakes.append(
-            f"{place}.init.continue: {parent} has another architecture (on {where})"
-        )
+    mistakes += [f"{place}.init.{why} (on {where})" for why in _bad_start(config, name)]
     if name in _ancestors(config, name):
         mistakes.append(
             f"{place}: it is its own teacher or start, directly or through others"
@@ -245,6 +345,47 @@ def _bad_combination(config: Config, name: str, where: str) -> list[str]:
     return mistakes
 
 
+def _bad_start(config: Config, name: str) -> list[str]:
+    """Why a row's model cannot take the weights that it is to start from."""
+    system = config.systems[name]
+    parent, model = system.init.parent, config.models[system.model]
+    source = parent and config.models.get(config.systems[parent].model)
+    if not source:
+        return []
+    if not system.init.copy_:
+        other = model != source
+        return [f"continue: {parent} has another architecture"] if other else []
+
+    def sizes(keys: Iterable[str]) -> str:
+        ours, theirs = (
+            ", ".join(f"{key} {getattr(side, key)}" for key in keys)
+            for side in (model, source)
+        )
+        return f"{parent} has {theirs} and the model {system.model} {ours}"
+
+    deeper = [key for key in LAYERS if getattr(model, key) > getattr(source, key)]
+    widths = [key for key in WIDTHS if getattr(model, key) != getattr(source, key)]
+    wider = [key for key in widths if getattr(model, key) > getattr(source, key)]
+    mistakes = []
+    if deeper:
+        mistakes.append(f"copy: {sizes(deeper)}; layers can only be left out")
+    if model.norm != source.norm:
+        mistakes.append(f"copy: {sizes(['norm'])}; they must be equal")
+    if TYING.index(model.tie_embeddings) > TYING.index(source.tie_embeddings):
+        mistakes.append(
+            f"copy: {sizes(['tie_embeddings'])}; different tables cannot become one"
+        )
+    if wider and system.init.reduce:
+        mistakes.append(f"reduce: {sizes(wider)}; a copy can only be smaller")
+    elif model.head_size > source.head_size and system.init.reduce:
+        mistakes.append(f"reduce: {sizes(HEADS)}; a head can only be smaller")
+    elif widths and not system.init.reduce:
+        mistakes.append(
+            f"copy: {sizes(widths)}; choose a model as wide, or `reduce: truncate`"
+        )
+    return mistakes
+
+
 def _ancestors(config: Config, name: str) -> set[str]:
     """Systems that must be trained before this one."""
     found: set[str] = set()
@@ -252,8 +393,8 @@ def _ancestors(config: Config, name: str) -> set[str]:
     while waiting:
         system = config.systems[waiting.pop()]
         parents = {teacher for teacher, _ in system.teachers}
-        if system.init.continue_:
-            parents.add(system.init.continue_)
+        if system.init.parent:
+            parents.add(system.init.parent)
         waiting += [p for p in parents - found if p in config.systems]
         found |= parents
     return found

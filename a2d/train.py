@@ -36,6 +36,7 @@ from a2d.losses import token_loss
 from a2d.metrics import bleu
 from a2d.objective import Objective, token_logits
 from a2d.progress import PROGRESS_SECONDS, clock_time, tell
+from a2d.prune import apply_masks, magnitude_masks, prunable
 from a2d.reference import TorchBackend
 from a2d.translate import translate
 from a2d.vocab import Vocab
@@ -130,6 +131,10 @@ class Training:
         self.valid_src, self.valid_tgt = zip(*sample, strict=True)
 
         self.model = new_model(run, *self.vocabs, files.start).to(me.device)
+        # from the first weights, so that a training that goes on has the same masks
+        self.prunable = prunable(self.model)
+        self.masks = magnitude_masks(self.prunable, run.prune) if run.prune else {}
+        apply_masks(self.prunable, self.masks)
         teachers = [load_model(folder).to(me.device) for folder in files.teachers]
         self.objective = Objective(
             self.model, teachers, run.losses, run.train.label_smoothing
@@ -192,6 +197,7 @@ class Training:
         if config.clip_norm:
             nn.utils.clip_grad_norm_(self.objective.parameters(), config.clip_norm)
         self.optimizer.step()
+        apply_masks(self.prunable, self.masks)
         means = me.sum(torch.stack(list(totals.values()))).tolist()
         tokens = sum(batch.tgt_tokens for batch in batches)
         return {"tokens": tokens} | dict(zip(totals, means, strict=True))
@@ -391,6 +397,7 @@ class Training:
             "epochs": self.progress.epoch,
             "seconds": round(self.progress.seconds, 1),
             "parameters": checkpoint.count_parameters(self.model),
+            "nonzero_parameters": checkpoint.count_nonzero_parameters(self.model),
             "alignment": alignment.learned() if alignment else None,
             "machine": {
                 "device": device_name(self.me.device),

@@ -105,6 +105,7 @@ def run_settings(system: str) -> Run:
         "corpus": ["gold"],
         "losses": {},
         "init": {},
+        "prune": None,
         "numerics": NUMERICS,
     }
     return parse(Run, values)

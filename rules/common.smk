@@ -191,9 +191,9 @@ def teacher_exports(wildcards):
 
 
 def start_folder(wildcards):
-    """Run folder of the system that a training continues, same seed."""
-    start = system_row(wildcards).init.continue_
-    return [run_folder(wildcards, f"{start}-seed{wildcards.seed}")] if start else []
+    """Run folder of the system whose weights a training starts from."""
+    start = system_row(wildcards).init.start(int(wildcards.seed))
+    return [run_folder(wildcards, start)] if start else []
 
 
 def start_model(wildcards):
@@ -291,6 +291,30 @@ def study_alignments(wildcards):
     )
 
 
+def study_systems(wildcards):
+    return study_row(wildcards).systems
+
+
+def pruning_curves(row, name):
+    """By curve, the sparsity of each system of a study on a pair; its start has 0."""
+    systems = configs[tuple(name.split("/"))].systems
+    curves = {}
+    for system in row.systems:
+        if not (prune := systems[system].prune):
+            continue
+        init = systems[system].init
+        curve = f"{study.curve_name(system, prune.sparsity)}, from {init.parent}"
+        whole = {init.continue_: 0.0} if init.continue_ in row.systems else {}
+        curves.setdefault(curve, whole)[system] = prune.sparsity
+    return curves
+
+
+def study_curves(wildcards):
+    """Of the pruned systems of a study on one pair."""
+    name = f"{wildcards.dataset}/{wildcards.pair}"
+    return pruning_curves(study_row(wildcards), name)
+
+
 def study_teachers(wildcards):
     """All systems that teach a system of the study."""
     row = study_row(wildcards)
@@ -342,6 +366,8 @@ def report_inputs(wildcards):
         figures = ["quality", "curves"]
         if aligned_systems(row, name):
             figures.append("alignment")
+        if pruning_curves(row, name):
+            figures.append("pruning")
         inputs["sources"].append(f"results/{name}/corpus/test.{src}")
         inputs["references"].append(f"results/{name}/corpus/test.{tgt}")
         inputs["counts"] += [

@@ -34,7 +34,7 @@ rule collect_study:
     params:
         pairs=lookup(within=config, dpath="studies/{study}/pairs"),
         seeds=lookup(within=config, dpath="studies/{study}/seeds"),
-        systems=lookup(within=config, dpath="studies/{study}/systems"),
+        systems=study_systems,
     script:
         "../workflow_scripts/collect_study.py"
 
@@ -91,6 +91,26 @@ rule plot_alignment:
     localrule: True
     script:
         "../workflow_scripts/plot_alignment.py"
+
+
+rule plot_pruning:
+    input:
+        scores="results/{study}/scores.tsv",
+    output:
+        pdf="results/{study}/figures/{dataset}/{pair}/pruning.pdf",
+        svg=report(
+            "results/{study}/figures/{dataset}/{pair}/pruning.svg",
+            caption="report/pruning.rst",
+            category="Pruning",
+            labels={"pair": "{dataset}/{pair}", "figure": "pruning"},
+        ),
+    log:
+        "results/logs/{study}/{dataset}/{pair}/plot_pruning.log",
+    localrule: True
+    params:
+        curves=study_curves,
+    script:
+        "../workflow_scripts/plot_pruning.py"
 
 
 rule report:

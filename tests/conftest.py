@@ -100,6 +100,8 @@ def make_run() -> Callable[..., Run]:
         system: str = "student",
         losses: dict[str, Any] | None = None,
         model: dict[str, Any] | None = None,
+        init: dict[str, Any] | None = None,
+        prune: dict[str, Any] | None = None,
         **train: Any,
     ) -> Run:
         values = {
@@ -113,7 +115,8 @@ def make_run() -> Callable[..., Run]:
             "teacher": [],
             "corpus": ["gold"],
             "losses": losses or {},
-            "init": {},
+            "init": init or {},
+            "prune": prune,
             "numerics": NUMERICS,
         }
         return parse(Run, values)

@@ -28,14 +28,21 @@ DIGITS = {
     "greedy_bleu": 1,
     "argmax_percent": 1,
     "million_parameters": 2,
+    "million_nonzero": 2,
     "megabytes": 1,
+    "compressed_megabytes": 1,
     "beam_sentences_per_second": 0,
     "greedy_sentences_per_second": 0,
     "beam_speedup": 1,
     "greedy_speedup": 1,
 }
 HIGHEST_IS_BEST = ["bleu", "chrf", "greedy_bleu"]
-LOWEST_IS_BEST = ["million_parameters", "megabytes"]
+LOWEST_IS_BEST = [
+    "million_parameters",
+    "million_nonzero",
+    "megabytes",
+    "compressed_megabytes",
+]
 
 
 def main(
@@ -74,6 +81,7 @@ def main(
     table = pd.read_csv(scores, sep="\t")
     table["argmax_percent"] = 100 * table.argmax_probability
     table["million_parameters"] = table.parameters / 1e6
+    table["million_nonzero"] = table.nonzero_parameters / 1e6
     sections = []
     for name in pairs:
         dataset, pair = name.split("/")

@@ -46,6 +46,8 @@ def values(field: dict[str, Any]) -> str:
         return f"[{name}](#{name.lower()})"
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
+    if "const" in field:
+        return f"`{field['const']}`"
     if "anyOf" in field:
         return " or ".join(dict.fromkeys(map(values, field["anyOf"])))
     if field.get("type") == "array":

@@ -1,5 +1,6 @@
 """Files of weights and states: whole, safe and exact."""
 
+import gzip
 import os
 import pickle
 from collections import OrderedDict
@@ -143,3 +144,20 @@ def test_state_is_never_code(tmp_path: Path, by_torch: bool) -> None:
 def test_parameters_are_counted_once() -> None:
     model = tied()
     assert checkpoint.count_parameters(model) == 12 + 4
+
+
+def test_zeros_are_not_counted_and_hardly_stored(tmp_path: Path) -> None:
+    """A tenth of the weights is left: their bytes, and where they stand."""
+    torch.manual_seed(1)
+    model = nn.Linear(300, 100, bias=False)
+    sizes = []
+    for zeros in (0, 270):
+        with torch.no_grad():
+            model.weight[:, torch.randperm(300)[:zeros]] = 0
+        checkpoint.save_weights(tmp_path / "weights", model.state_dict())
+        sizes.append(checkpoint.compressed_size(tmp_path / "weights"))
+        assert checkpoint.count_nonzero_parameters(model) == 100 * (300 - zeros)
+    assert 0.85 * 120_000 < sizes[0] < 120_200
+    assert sizes[1] < 0.16 * sizes[0]
+    packed = gzip.compress((tmp_path / "weights").read_bytes(), compresslevel=9)
+    assert len(packed) - sizes[1] == 12  # gzip's longer header and trailer

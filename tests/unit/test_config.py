@@ -18,6 +18,7 @@ from a2d.config import (
     Losses,
     Model,
     Pair,
+    Prune,
     Run,
     System,
     WordKD,
@@ -179,6 +180,54 @@ def test_shorthands() -> None:
     system = parse(System, {"model": "m", "teacher": "t", "corpus": "seq_kd"})
     assert (system.teacher, system.corpus) == (["t"], ["seq_kd"])
     assert parse(System, {"model": "m"}).corpus == ["gold"]
+
+
+def test_starts_and_pruning() -> None:
+    kept = parse(System, {"model": "m", "init": {"continue": "a"}})
+    assert (kept.init.start(3), kept.init.parent) == ("a-seed3", "a")
+    copied = parse(System, {"model": "m", "init": {"copy": "a-seed2"}, "prune": 0.8})
+    assert (copied.init.start(3), copied.init.parent) == ("a-seed2", "a")
+    assert parse(Init, {"copy": "a"}).start(3) == "a-seed1"
+    assert copied.prune == Prune(sparsity=0.8, scope="class_blind")
+    new = parse(System, {"model": "m"})
+    assert (new.init.start(3), new.init.parent, new.prune) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (
+            {"prune": 0.5},
+            "prune needs trained weights; name them by init.continue or init.copy",
+        ),
+        (
+            {"init": {"continue": "a", "copy": "b"}},
+            "init: name either continue or copy, not both",
+        ),
+        (
+            {"init": {"continue": "a", "layers": "last"}},
+            "init: layers and reduce belong to copy, which is not given",
+        ),
+        (
+            {"init": {"reduce": "truncate"}},
+            "init: layers and reduce belong to copy, which is not given",
+        ),
+        (
+            {"init": {"copy": "a"}, "prune": 1},
+            "prune.sparsity: input should be less than 1, not 1",
+        ),
+        (
+            {"init": {"copy": "a"}, "prune": {"sparsity": 0.5, "scope": "row"}},
+            "prune.scope: input should be 'class_blind' or 'per_matrix', not 'row'",
+        ),
+        (
+            {"init": {"copy": "a"}, "prune": []},
+            "prune.sparsity: input should be a valid number, not []",
+        ),
+    ],
+)
+def test_bad_starts_and_pruning_are_told(row: dict[str, Any], told: str) -> None:
+    assert mistakes(System, {"model": "m"} | row) == [told]
 
 
 def test_teachers_and_their_seeds() -> None:

@@ -73,9 +73,13 @@ def test_facts_of_a_system(
     assert facts["greedy"]["chrf"] == sacrebleu.corpus_chrf(greedy, [REFERENCES]).score
     probabilities = [math.exp(found.log_prob) for found in expected]
     assert facts["argmax_probability"] == pytest.approx(sum(probabilities) / 3)
-    assert facts["parameters"] == count_parameters(load_model(trained))
+    model = load_model(trained)
+    assert facts["parameters"] == count_parameters(model)
+    counted = sum(int((parameter != 0).sum()) for parameter in model.parameters())
+    assert facts["nonzero_parameters"] == counted
     size = (trained / "model.safetensors").stat().st_size
     assert facts["megabytes"] == pytest.approx(size / 1e6)
+    assert 0.8 * size < 1e6 * facts["compressed_megabytes"] < size  # it is all noise
 
 
 def test_speed_is_relative_to_the_reference_s_beam(

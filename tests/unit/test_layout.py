@@ -11,6 +11,7 @@ import a2d
 
 PACKAGE = Path(a2d.__path__[0])
 FLOORS = [
+    {"section"},
     {"chunks", "config", "files", "hypothesis", "progress"},
     {
         "alignment",
@@ -22,6 +23,7 @@ FLOORS = [
         "losses",
         "metrics",
         "model",
+        "prune",
         "search",
         "study",
         "vocab",

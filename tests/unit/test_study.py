@@ -14,9 +14,17 @@ from a2d.config import (
     EvaluateJob,
     FetchJob,
     LocalFiles,
+    Prune,
     Vocab,
 )
-from a2d.study import job_settings, resolve_pair, resolve_run, validate
+from a2d.study import (
+    curve_name,
+    expand,
+    job_settings,
+    resolve_pair,
+    resolve_run,
+    validate,
+)
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -27,6 +35,7 @@ TEXT = {"train": "train.{lang}", "valid": {"hold_out": 0.1}, "test": "test.{lang
 def values() -> dict[str, Any]:
     """The project's systems on two small pairs of local files."""
     values = copy.deepcopy(PROJECT)
+    del values["systems"]["pruned"]  # it repeats the mistakes of its start
     more = {"more_tests": {"far_news": "news.{lang}"}}
     values["datasets"] = {"toy": {"pairs": {"de-en": dict(TEXT), "de-fr": TEXT | more}}}
     values["study"] = "small"
@@ -191,6 +200,203 @@ def test_settings_of_each_job(values: dict[str, Any]) -> None:
     )
 
 
+# Lists of sparsities ----------------------------------------------------------------
+
+
+@pytest.fixture
+def curve(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with three sparsities of a pruned student in the study."""
+    values["systems"]["pruned"] = {
+        "model": "student",
+        "init": {"continue": "student"},
+        "prune": {"sparsity": [0.5, 0.8, 0.925], "scope": "per_matrix"},
+        "train": {"max_steps": 70},
+    }
+    values["studies"]["small"]["systems"] = ["teacher", "pruned", "student"]
+    return values
+
+
+def test_list_of_sparsities_is_a_system_each(curve: dict[str, Any]) -> None:
+    before = copy.deepcopy(curve)
+    names = ["pruned_50", "pruned_80", "pruned_92_5"]
+    config = validate(curve)
+    assert config.studies["small"].systems == ["teacher", *names, "student"]
+    assert list(config.systems)[-3:] == names
+    assert "pruned" not in config.systems
+    assert curve == before
+    resolved = resolve_pair(curve, "toy", "de-en")
+    assert list(resolved.systems) == list(config.systems)
+    runs = [resolve_run(resolved, "toy", "de-en", name, 2) for name in names]
+    assert [run.prune and run.prune.sparsity for run in runs] == [0.5, 0.8, 0.925]
+    assert {run.prune and run.prune.scope for run in runs} == {"per_matrix"}
+    assert {run.train.max_steps for run in runs} == {70}
+    assert len({run.fingerprint() for run in runs}) == 3
+
+
+def test_bare_list_is_one_of_sparsities(curve: dict[str, Any]) -> None:
+    curve["systems"]["pruned"]["prune"] = [0.5, 0.55]
+    config = validate(curve)
+    found = [config.systems[name].prune for name in ("pruned_50", "pruned_55")]
+    assert found == [Prune(sparsity=0.5), Prune(sparsity=0.55)]
+
+
+def test_expanded_values_stay_as_they_are(curve: dict[str, Any]) -> None:
+    once = expand(curve)
+    assert expand(once) == once
+    assert validate(once) == validate(curve)
+
+
+def test_curve_names_are_those_of_their_rows() -> None:
+    for name, sparsity in (("pruned_80", 0.8), ("pruned_92_5", 0.925), ("pruned", 0.7)):
+        assert curve_name(name, sparsity) == "pruned"
+
+
+def test_override_of_a_list_is_of_each_and_yields_to_that_of_one(
+    curve: dict[str, Any],
+) -> None:
+    dataset = curve["datasets"]["toy"]
+    dataset["override"] = {
+        "systems": {
+            "pruned_80": {"train": {"max_steps": 9}},
+            "pruned": {
+                "train": {"max_steps": 5, "patience": 3},
+                "prune": {"scope": "class_blind"},
+            },
+        }
+    }
+    override = {"systems": {"pruned": {"train": {"patience": 4}}}}
+    dataset["pairs"]["de-fr"]["override"] = override
+    validate(curve)
+    found = {
+        pair: [
+            (system.train["max_steps"], system.train["patience"])
+            for name, system in resolve_pair(curve, "toy", pair).systems.items()
+            if name.startswith("pruned")
+        ]
+        for pair in ("de-en", "de-fr")
+    }
+    assert found["de-en"] == [(5, 3), (9, 3), (5, 3)]
+    assert found["de-fr"] == [(5, 4), (9, 4), (5, 4)]
+    for name, sparsity in (("pruned_50", 0.5), ("pruned_80", 0.8)):
+        system = resolve_pair(curve, "toy", "de-en").systems[name]
+        assert system.prune == Prune(sparsity=sparsity, scope="class_blind")
+
+
+@pytest.mark.parametrize("name", ["pruned", "pruned_80"])
+def test_override_of_sparsities_is_told(curve: dict[str, Any], name: str) -> None:
+    curve["datasets"]["toy"]["override"] = {"systems": {name: {"prune": 0.7}}}
+    lines = mistakes(curve)
+    assert {line.partition(".override: ")[2] for line in lines} == {
+        f"systems.{name}.prune: an override cannot change the sparsities of a list, "
+        "because the systems are named after them"
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pruned_80": {"model": "student"}},
+        {"pruned": {"init": {"continue": "student"}, "prune": [0.8, 0.9, 0.8]}},
+    ],
+)
+def test_two_systems_of_one_name_are_told(
+    curve: dict[str, Any], change: dict[str, Any]
+) -> None:
+    curve["systems"] |= change
+    (line,) = mistakes(curve)
+    assert line == (
+        "systems.pruned_80: with the lists of sparsities written out, two systems have "
+        "this name; rename one row or drop a sparsity"
+    )
+
+
+def test_list_of_something_else_is_told(curve: dict[str, Any]) -> None:
+    curve["systems"]["pruned"]["prune"] = ["half"]
+    (line,) = mistakes(curve)
+    assert line == (
+        "systems.pruned.prune.sparsity: input should be a valid number, not ['half']"
+    )
+
+
+# First weights ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "init", "told"),
+    [
+        ({}, {}, None),
+        ({"d_model": 256}, {"reduce": "truncate"}, None),
+        ({"d_model": 256, "num_heads": 2, "d_ff": 9}, {"reduce": "truncate"}, None),
+        ({"tie_embeddings": "none", "dropout": 0}, {}, None),
+        (
+            {"d_model": 256, "d_ff": 512},
+            {},
+            "copy: teacher has d_model 512, d_ff 1024 and the model wide_student "
+            "d_model 256, d_ff 512; choose a model as wide, or `reduce: truncate`",
+        ),
+        (
+            {"num_heads": 8},
+            {},
+            "copy: teacher has num_heads 4 and the model wide_student num_heads 8; "
+            "choose a model as wide, or `reduce: truncate`",
+        ),
+        (
+            {"d_ff": 2048},
+            {"reduce": "truncate"},
+            "reduce: teacher has d_ff 1024 and the model wide_student d_ff 2048; a "
+            "copy can only be smaller",
+        ),
+        (
+            {"num_heads": 2},
+            {"reduce": "truncate"},
+            "reduce: teacher has d_model 512, num_heads 4 and the model wide_student "
+            "d_model 512, num_heads 2; a head can only be smaller",
+        ),
+        (
+            {"norm": "pre"},
+            {"reduce": "truncate"},
+            "copy: teacher has norm post and the model wide_student norm pre; they "
+            "must be equal",
+        ),
+        (
+            {"tie_embeddings": "all"},
+            {"reduce": "truncate"},
+            "copy: teacher has tie_embeddings decoder and the model wide_student "
+            "tie_embeddings all; different tables cannot become one",
+        ),
+        (
+            {"num_decoder_layers": 7},
+            {},
+            "copy: teacher has num_decoder_layers 6 and the model wide_student "
+            "num_decoder_layers 7; layers can only be left out",
+        ),
+    ],
+)
+def test_copies_of_other_shapes_are_refused(
+    values: dict[str, Any],
+    model: dict[str, Any],
+    init: dict[str, Any],
+    told: str | None,
+) -> None:
+    values["models"]["wide_student"] |= model
+    for name in ("privileged", "privileged_kd"):
+        values["systems"][name]["init"] |= init
+    if told is None:
+        validate(values)
+        return
+    assert mistakes(values) == [
+        f"systems.{name}.init.{told} (on toy/{pair})"
+        for pair in ("de-en", "de-fr")
+        for name in ("privileged", "privileged_kd")
+    ]
+
+
+def test_source_of_a_copy_is_an_ancestor(values: dict[str, Any]) -> None:
+    values["systems"]["teacher"]["teacher"] = "privileged"
+    told = {line.partition(":")[0] for line in mistakes(values)}
+    assert told == {"systems.teacher", "systems.privileged"}
+
+
 # Mistakes ---------------------------------------------------------------------------
 
 
@@ -235,6 +441,16 @@ def set_in(values: dict[str, Any], path: str, value: Any) -> None:
             "systems/seq_inter/init",
             {"continue": "seq_dk"},
             "systems.seq_inter.init.continue: there is no seq_dk; did you mean seq_kd?",
+        ),
+        (
+            "systems/privileged/init",
+            {"copy": "teachr-seed2"},
+            "systems.privileged.init.copy: there is no teachr; did you mean teacher?",
+        ),
+        (
+            "systems/student/prune",
+            0.5,
+            "systems.student: prune needs trained weights; name them by init.continue",
         ),
         (
             "evaluate/baseline",

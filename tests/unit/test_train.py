@@ -17,14 +17,16 @@ import torch
 from a2d import checkpoint
 from a2d import train as train_module
 from a2d.__main__ import main
-from a2d.config import Run, Train, UserError, dump
+from a2d.config import Prune, Run, Train, UserError, dump
 from a2d.data import Batch, ParallelData, encode
 from a2d.initialize import load_model
 from a2d.model import Transformer
+from a2d.prune import magnitude_masks, prunable
 from a2d.train import Files, Interrupted, Training, learning_rate, train, uses_bfloat16
 from a2d.vocab import Vocab
 
 A2D = {"word_kd": 0.5, "a2d": 1.0}
+PRUNE = {"sparsity": 0.9}
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +37,18 @@ def short_log_interval(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def teacher_files(files: Files, teacher: Path) -> Files:
     return dataclasses.replace(files, teachers=[teacher])
+
+
+@pytest.fixture(scope="module")
+def start_files(
+    files: Files,
+    make_run: Callable[..., Run],
+    make_trained: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Files:
+    """With first weights, of the shape that a training has by default."""
+    folder = tmp_path_factory.mktemp("start") / "student/seed1"
+    return dataclasses.replace(files, start=make_trained(make_run(), folder))
 
 
 def metrics_of(folder: Path) -> list[dict[str, Any]]:
@@ -66,18 +80,20 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, step: int, how: object) -> 
 # Going on ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("system", ["student", "a2d"])
+@pytest.mark.parametrize("system", ["student", "a2d", "pruned"])
 def test_interrupted_training_ends_as_if_it_had_not_been(
     system: str,
     make_run: Callable[..., Run],
     files: Files,
     teacher_files: Files,
+    start_files: Files,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run = make_run(system, A2D if system == "a2d" else None, average=2)
-    files = teacher_files if system == "a2d" else files
+    losses, prune = {"a2d": A2D}.get(system), {"pruned": PRUNE}.get(system)
+    run = make_run(system, losses, prune=prune, average=2)
+    files = {"a2d": teacher_files, "pruned": start_files}.get(system, files)
     assert run.model.dropout == 0.1
     train(run, files, tmp_path / "whole")
     out = tmp_path / "parts"
@@ -359,6 +375,49 @@ def test_best_validations_are_averaged(
         torch.testing.assert_close(tensor, mean)
     kept = {p.name for p in (tmp_path / "state").glob("step*")}
     assert kept == {f"step{step}.safetensors" for step in best}
+
+
+@pytest.mark.parametrize("scope", ["class_blind", "per_matrix"])
+def test_pruned_weights_stay_zero_and_the_others_learn(
+    scope: str, make_run: Callable[..., Run], start_files: Files, tmp_path: Path
+) -> None:
+    """Also in the mean of several validations' weights."""
+    run = make_run("pruned", prune={"sparsity": 0.9, "scope": scope}, average=3)
+    train(run, start_files, tmp_path)
+    (tmp_path / "config.yaml").write_text(dump(run))
+    assert start_files.start is not None
+    before, after = (
+        prunable(load_model(folder)) for folder in (start_files.start, tmp_path)
+    )
+    masks = magnitude_masks(before, Prune.model_validate({**PRUNE, "scope": scope}))
+    # AdamW moves every weight that has a gradient, so no other is zero by chance
+    for name, mask in masks.items():
+        assert torch.equal(after[name] == 0, mask), name
+    assert all((after[name] != before[name]).any() for name in masks)
+    num_weights = sum(mask.numel() for mask in masks.values())
+    zeros = sum(int(mask.sum()) for mask in masks.values())
+    assert zeros == pytest.approx(0.9 * num_weights, abs=len(masks))
+    facts = json.loads((tmp_path / "training.json").read_text())
+    model = load_model(tmp_path)
+    assert facts["parameters"] == checkpoint.count_parameters(model)
+    others = [p for n, p in model.named_parameters() if n not in masks]
+    left = sum(int((p != 0).sum()) for p in others) + num_weights - zeros
+    assert facts["nonzero_parameters"] == left
+
+
+def test_pruning_of_nothing_changes_nothing(
+    make_run: Callable[..., Run], start_files: Files, tmp_path: Path
+) -> None:
+    for name, prune in (("plain", None), ("pruned", {"sparsity": 0.0})):
+        train(make_run(prune=prune), start_files, tmp_path / name)
+    plain, pruned = (
+        (
+            (tmp_path / name / "model.safetensors").read_bytes(),
+            metrics_of(tmp_path / name),
+        )
+        for name in ("plain", "pruned")
+    )
+    assert plain == pruned
 
 
 def test_loss_that_is_not_finite_is_told(

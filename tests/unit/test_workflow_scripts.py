@@ -17,6 +17,7 @@ import collect_study
 import figure_style
 import plot_alignment
 import plot_curves
+import plot_pruning
 import plot_quality
 import report
 
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 NAN = float("nan")
 SYSTEMS = ["teacher", "student", "word_kd", "seq_kd", "seq_inter", "a2d", "seq_kd_a2d"]
 BLEU = dict(zip(SYSTEMS, [31.2, 25.6, 26.4, 27.9, 28.1, 27.0, 28.6], strict=True))
+NONZERO = {"teacher": 5119000}
 TEACHER, STUDENT = (3, 2), (2, 2)
 """Layers and heads."""
 GERMAN = [
@@ -122,7 +124,9 @@ def write_run(pair: Path, system: str, seed: int, testset: str = "test") -> None
             "greedy": {"bleu": bleu - 0.8, "chrf": bleu + 21, **score},
             "argmax_probability": 0.169 if "seq" in system else 0.009,
             "parameters": 5120000 if is_teacher else 1250000,
+            "nonzero_parameters": NONZERO.get(system, 1249000),
             "megabytes": 20.5 if is_teacher else 5.0,
+            "compressed_megabytes": NONZERO.get(system, 1249000) * 3.7e-6,
         },
     )
     hypotheses = [
@@ -304,7 +308,8 @@ def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
 def test_score_table_has_a_row_for_each_file_in_order(scored: pd.DataFrame) -> None:
     assert " ".join(scored.columns) == (
         "system seed testset sentences bleu chrf greedy_bleu greedy_chrf bleu_delta "
-        "bleu_p chrf_delta chrf_p argmax_probability parameters megabytes "
+        "bleu_p chrf_delta chrf_p argmax_probability parameters "
+        "nonzero_parameters megabytes compressed_megabytes "
         "greedy_sentences_per_second beam_sentences_per_second greedy_speedup "
         "beam_speedup bleu_signature chrf_signature"
     )
@@ -400,14 +405,16 @@ def test_best_is_decided_on_the_values_shown() -> None:
             "chrf": [50.0, 51.0, NAN],
             "greedy_bleu": [20.0, 20.0, 20.0],
             "million_parameters": [1.25, 1.25, 0.5],
+            "million_nonzero": [1.25, 1.25, 0.5],
             "megabytes": [5.0, 5.0, 5.0],
+            "compressed_megabytes": [4.5, 2.5, 4.5],
         },
         index=["x", "y", "z"],
     )
     assert report.best_values(means) == {
         "x": ["bleu"],
-        "y": ["bleu", "chrf"],
-        "z": ["million_parameters"],
+        "y": ["bleu", "chrf", "compressed_megabytes"],
+        "z": ["million_parameters", "million_nonzero"],
     }
 
 
@@ -498,6 +505,27 @@ def test_time_unit() -> None:
     assert plot_curves.time_unit(100) == ("seconds", 1)
     assert plot_curves.time_unit(180) == ("minutes", 60)
     assert plot_curves.time_unit(86400) == ("hours", 3600)
+
+
+def test_points_of_a_pruning_curve_are_means_in_order_of_sparsity() -> None:
+    rows = pd.DataFrame(
+        {
+            "system": ["whole", "cut_90", "cut_50", "whole", "cut_90", "other"],
+            "bleu": [30.0, 20.0, 29.0, 32.0, 24.0, 1.0],
+            "greedy_bleu": [29.0, 19.0, 28.0, 31.0, 19.0, 1.0],
+            "nonzero_parameters": [8e6, 1e6, 4e6, 8e6, 1e6, 5e6],
+        }
+    )
+    curves = {"cut of whole": {"whole": 0.0, "cut_90": 0.9, "cut_50": 0.5}}
+    points = plot_pruning.curve_points(rows, curves)
+    assert list(points.system) == ["whole", "cut_50", "cut_90"]
+    assert list(points.percent) == [0, 50, 90]
+    assert list(points.millions) == [8, 4, 1]
+    assert list(points.bleu) == [31, 29, 22]
+    assert list(points.greedy_bleu) == [30, 28, 19]
+    assert points.bleu_sd[0] == pytest.approx(2**0.5)
+    assert pd.isna(points.bleu_sd[1])
+    assert points.bleu_sd[2] == pytest.approx(8**0.5)
 
 
 def test_head_names() -> None:

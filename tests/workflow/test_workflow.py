@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import sacrebleu
+import torch
 from project import ROOT, Project
 
 from a2d.checkpoint import load_weights
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.xdist_group("study")  # one worker builds the study onc
 SYSTEMS = [
     *("teacher", "student", "word_kd", "seq_kd"),
     *("seq_inter", "n_best", "a2d", "seq_kd_a2d", "voted"),
+    *("privileged", "pruned_50", "pruned_90"),
 ]
 
 
@@ -64,6 +66,41 @@ def test_table_knows_the_size_of_every_model(finished: Project):
         count = sum(tensor.numel() for name, tensor in weights if name not in tied)
         assert table.loc[system, "parameters"] == count
         assert count * 4 < path.stat().st_size < count * 4 + 20_000
+
+
+def test_table_shows_what_pruning_left(finished: Project):
+    table = pd.read_csv(finished.path("tiny/scores.tsv"), sep="\t", index_col="system")
+    # d_model 16, d_ff 64: three attentions of four matrices, two feed-forward networks
+    num_weights = 3 * 4 * 16 * 16 + 2 * 2 * 16 * 64
+    left = table["nonzero_parameters"]
+    assert left["pruned_50"] - left["pruned_90"] == round(0.4 * num_weights)
+    assert left["student"] - left["pruned_90"] == round(0.9 * num_weights)
+    assert (
+        table["parameters"]
+        .loc[["pruned_50", "pruned_90"]]
+        .eq(table.loc["student", "parameters"])
+        .all()
+    )
+    size = table["compressed_megabytes"]
+    assert size["pruned_90"] < size["pruned_50"] < size["student"]
+    # a pruned weight has hardly any of its four bytes left
+    assert size["student"] - size["pruned_90"] > 0.75 * 0.9 * num_weights * 4e-6
+    assert (size < table["megabytes"]).all()
+
+
+def test_copy_starts_from_the_last_layer_of_its_teacher(finished: Project):
+    """Twenty steps leave the weights near to those that were copied."""
+    folder = finished.path("toy/de-en")
+    teacher, student = (
+        load_weights(folder / f"{system}/seed1/model.safetensors")
+        for system in ("teacher", "privileged")
+    )
+    ours = student["encoder.0.feed_forward.0.weight"].flatten()
+    first, last = (
+        teacher[f"encoder.{layer}.feed_forward.0.weight"].flatten() for layer in (0, 1)
+    )
+    assert torch.cosine_similarity(ours, last, dim=0) > 0.9
+    assert torch.cosine_similarity(ours, first, dim=0) < 0.5
 
 
 def test_distilled_text_is_what_the_teacher_says(finished: Project):
@@ -194,7 +231,7 @@ def test_a2d_reports_the_alignment_it_learned(finished: Project):
 def test_page_is_one_file_that_shows_every_system(finished: Project):
     page = finished.path("tiny/report.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page)
-    assert page.count("data:image/svg+xml") == 3
+    assert page.count("data:image/svg+xml") == 4
     table = pd.read_csv(finished.path("tiny/scores.tsv"), sep="\t")
     for row in table.itertuples():
         assert row.system in page
@@ -238,7 +275,7 @@ def test_snakemake_report_has_captions_and_categories(finished: Project):
             for name in archive.namelist()
             if name.endswith((".html", ".js"))
         )
-    for category in ("Scores", "Quality", "Training", "Attention"):
+    for category in ("Scores", "Quality", "Training", "Attention", "Pruning"):
         assert category in text
 
 

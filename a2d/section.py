@@ -1,0 +1,101 @@
+"""What every section of the configuration is: strict, frozen, and one with its YAML."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class UserError(ValueError):
+    """A user's mistake: what is wrong, where, and what to do, in a sentence."""
+
+
+class Interrupted(Exception):
+    """A signal asked a job to stop; its state is saved, and it can go on later."""
+
+
+class ConfigError(UserError):
+    """Mistakes in the configuration, one a line."""
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+    def fingerprint(self) -> str:
+        """Hash of the resolved values; equal sections have equal fingerprints."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+S = TypeVar("S", bound=Section)
+
+
+def load(section: type[S], path: str | Path) -> S:
+    """Read one section from a YAML file.
+
+    Raises:
+        ConfigError: naming the file and every mistake in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such file")
+    try:
+        return parse(section, yaml.safe_load(path.read_text()))
+    except (ConfigError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def dump(section: Section) -> str:
+    """A section as YAML, readable again by `load`."""
+    values = section.model_dump(mode="json", by_alias=True)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def parse(section: type[S], values: Any) -> S:
+    """Build a section from plain values.
+
+    Raises:
+        ConfigError: with every mistake found, one a line.
+    """
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        lines = [_sentence(mistake) for mistake in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _sentence(mistake: Any) -> str:
+    """One mistake found by pydantic, with its place and what to do."""
+    # pydantic names the validator that ran (`function-before[...]`) in the path
+    place = ".".join(
+        str(part) for part in mistake["loc"] if not str(part).endswith("]")
+    )
+    key = str(mistake["loc"][-1]) if mistake["loc"] else ""
+    if mistake["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, _known_keys(), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{place}: there is no such key{hint}"
+    if mistake["type"] == "missing":
+        return f"{place}: this key is missing"
+    message = mistake["msg"].removeprefix("Value error, ")
+    if mistake["type"] != "value_error":
+        message += f", not {mistake['input']!r}"
+    return f"{place}: {message[0].lower()}{message[1:]}" if place else message
+
+
+def _known_keys() -> set[str]:
+    """Keys of all sections."""
+    keys = set[str]()
+    for kind in Section.__subclasses__():
+        keys |= {field.alias or name for name, field in kind.model_fields.items()}
+    return keys
