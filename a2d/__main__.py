@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def clean(args: argparse.Namespace) -> None:
         job.hold_out if from_train else {},
         pairs_of(args.protect),
         args.threads,
+        job.tag,
     )
 
 
@@ -47,10 +49,10 @@ def vocab(args: argparse.Namespace) -> None:
     from a2d import config
     from a2d.vocab import train_vocab
 
-    settings = config.load(config.Vocab, args.settings)
-    for text, out in zip(args.text, args.out, strict=True):
-        files = args.text if settings.joint else [text]
-        train_vocab(files, out, settings.size, settings.kind)
+    job = config.load(config.VocabJob, args.settings)
+    for number, out in enumerate(args.out):
+        files = args.text if job.joint else args.text[number::2]
+        train_vocab(files, out, job.size, job.kind, job.tags)
 
 
 def encode(args: argparse.Namespace) -> None:
@@ -65,7 +67,7 @@ def train(args: argparse.Namespace) -> None:
 
     files = Files(
         train=args.tokens,
-        valid=args.valid,
+        valid=pairs_of(args.valid),
         vocabs=args.vocab,
         teachers=args.teacher,
         start=args.start,
@@ -125,7 +127,9 @@ def speed(args: argparse.Namespace) -> None:
     from a2d.files import atomic_write
 
     job = config.load(config.EvaluateJob, args.settings)
-    rows = measure_speed(job, args.run, list(read_lines(args.src)), args.threads)
+    share = -(-job.evaluate.speed_sentences // len(args.src))
+    sources = [line for path in args.src for line in islice(read_lines(path), share)]
+    rows = measure_speed(job, args.run, sources, args.threads)
     with atomic_write(args.out) as file:
         pd.DataFrame(rows).to_csv(file, sep="\t", index=False)
 
@@ -204,7 +208,7 @@ def parser() -> argparse.ArgumentParser:
 
     add = command(vocab, "train SentencePiece models")
     add("--settings", "size and kind (YAML)")
-    add("--text", "source and target text", nargs=2)
+    add("--text", "source and target text, of each direction", nargs="+")
     add("--out", "source and target vocabulary", nargs=2)
 
     add = command(encode, "segment a text for training")
@@ -216,8 +220,8 @@ def parser() -> argparse.ArgumentParser:
 
     add = command(train, "train the system of a run folder; goes on where it stopped")
     add("run", "run folder with a config.yaml")
-    add("--tokens", "encoded text, one or more folders", nargs="+")
-    add("--valid", "source and target text", nargs=2)
+    add("--tokens", "encoded text: folders of each corpus, by direction", nargs="+")
+    add("--valid", "source and target text, of each direction", nargs="+")
     add("--vocab", "source and target vocabulary", nargs=2)
     add("--teacher", "run folders", nargs="*", default=[])
     add("--start", "run folder whose weights are the first ones", nargs="?")
@@ -255,7 +259,7 @@ def parser() -> argparse.ArgumentParser:
     add = command(speed, "measure the decoding speed of exported models side by side")
     add("run", "run folders", nargs="+")
     add("--settings", "search and repetitions (YAML)")
-    add("--src", "source text")
+    add("--src", "source text, of which equal parts are taken", nargs="+")
     add("--out", "table, .tsv")
     add("--threads", "translating at once", type=int, default=cores)
 

@@ -29,7 +29,10 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 
 NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 TEACHER = r"^[A-Za-z][A-Za-z0-9_]*(-seed[1-9][0-9]*)?$"
-PAIR = r"^[a-z]{2,3}(_[A-Za-z]+)?-[a-z]{2,3}(_[A-Za-z]+)?$"
+LANGUAGE = r"[a-z]{2,3}(_[A-Za-z]+)?"
+PAIR = rf"^{LANGUAGE}-{LANGUAGE}$"
+MORE = rf"(\+{LANGUAGE})"
+MULTILINGUAL = rf"^({LANGUAGE}{MORE}+-{LANGUAGE}{MORE}*|{LANGUAGE}-{LANGUAGE}{MORE}+)$"
 Name = Annotated[str, Field(pattern=NAME)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -183,10 +186,23 @@ class Pair(Section):
         return self
 
 
+class Multilingual(Section):
+    """One model for several directions; the text is that of the dataset's pairs.
+
+    The name tells the directions: `de+fr-en` has those of the pairs `de-en` and
+    `fr-en`. The source text of each starts with a tag for the target language, `<2en>`.
+    """
+
+    override: dict[str, Any] = {}
+    """Values that replace those of the sections below for this row alone."""
+
+
 class Dataset(Section):
     """A collection of language pairs from one kind of source."""
 
     pairs: dict[Annotated[str, Field(pattern=PAIR)], Pair]
+    multilingual: dict[Annotated[str, Field(pattern=MULTILINGUAL)], Multilingual] = {}
+    """Rows over several of the pairs, used like pairs."""
     override: dict[str, Any] = {}
     """Values that replace those of the sections below for this dataset."""
 
@@ -274,6 +290,9 @@ class Train(Section):
     """Which validation score chooses the best weights."""
     average: Positive
     """Mean of the weights of the best so many validations; 1 takes the best."""
+    sampling_temperature: Annotated[float, Field(ge=1)]
+    """Directions of a multilingual model are read in proportion to their sentences **
+    (1 / sampling_temperature): 1 as they are, larger more evenly."""
     precision: Literal["auto", "float32", "bfloat16"]
     """`auto` is bfloat16 where the GPU has it, float32 elsewhere."""
 
@@ -462,7 +481,8 @@ class System(Section):
 
     model: str
     teacher: Annotated[list[Annotated[str, Field(pattern=TEACHER)]], ONE_OR_MORE] = []
-    """`name` (its seed 1) or `name-seed2`; several are an ensemble."""
+    """`name` (its seed 1) or `name-seed2`; several are an ensemble, of which each votes
+    in the directions that it learned."""
     corpus: Annotated[list[str], Field(min_length=1), ONE_OR_MORE] = ["gold"]
     """`gold` is the clean text; others are named under `corpora:`."""
     losses: Losses = Losses()
@@ -475,6 +495,8 @@ class System(Section):
         ),
     ] = None
     """A number or a list is the `sparsity`."""
+    directions: Annotated[list[Annotated[str, Field(pattern=PAIR)]], ONE_OR_MORE] = []
+    """Those of a multilingual pair that it learns; all of them by default."""
     train: dict[str, Any] = {}
     """Values of `train:` for this system alone."""
 
@@ -544,6 +566,7 @@ class Run(Section):
     train: Train
     teacher: list[str]
     corpus: list[str]
+    directions: list[str]
     losses: Losses
     init: Init
     prune: Prune | None
@@ -573,6 +596,15 @@ class CleanJob(Section):
     filters: Clean
     hold_out: dict[str, float]
     """Shares of the training source's documents, by split."""
+    tag: str | None = None
+    """Put before each source sentence."""
+
+
+class VocabJob(Vocab):
+    """How the vocabularies of one language pair are learned."""
+
+    tags: list[str]
+    """Of target languages, each a piece of its own."""
 
 
 class DistillJob(Distilled):
@@ -586,6 +618,17 @@ class EvaluateJob(Section):
 
     evaluate: Evaluate
     decode: Decode
+
+
+def target_tag(direction: str) -> str:
+    """What a source sentence of a multilingual model starts with, such as `<2en>`."""
+    return f"<2{direction.partition('-')[2]}>"
+
+
+def parse_testset(testset: str, pair: str) -> tuple[str, str]:
+    """Split and direction of a test set; multilingual ones are named `test.de-en`."""
+    split, _, direction = testset.partition(".")
+    return split, direction or pair
 
 
 def parse_teacher(teacher: str) -> tuple[str, int]:

@@ -132,6 +132,10 @@ because Persian and Indic scripts spell with them."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
+TAG = re.compile("^<2[A-Za-z_]+> ")
+"""Of the target language, before the source sentences of a multilingual model."""
+
+
 def normalise(text: str) -> str:
     """NFC without control and invisible characters, white space folded."""
     if not text.isprintable():
@@ -153,6 +157,7 @@ def clean(
     shares: Mapping[str, float],
     protected: Sequence[tuple[str | Path, str | Path]] = (),
     processes: int = 1,
+    tag: str | None = None,
 ) -> None:
     """Write the clean text of one split of a raw file.
 
@@ -163,6 +168,7 @@ def clean(
         shares: by split, the share of documents that is held out of `raw`; empty if
             all of `raw` belongs to `split`.
         protected: (src, tgt) files of which no sentence may stand in the output.
+        tag: put before each source sentence.
 
     Raises:
         UserError: if nothing is left, or published text has an empty line.
@@ -196,7 +202,7 @@ def clean(
                 if step:
                     dropped[step] += 1
                 else:
-                    src_file.write(f"{src}\n")
+                    src_file.write(f"{tag} {src}\n" if tag else f"{src}\n")
                     tgt_file.write(f"{tgt}\n")
         if num_read == sum(dropped.values()):
             raise UserError(_nothing_left(raw, split, num_read, dropped))
@@ -238,7 +244,7 @@ class _Judge:
             key
             for paths in (protected if clean and clean.decontaminate else ())
             for src, tgt in read_parallel(*paths)
-            for key in _fuzzy_keys(src, tgt)
+            for key in _fuzzy_keys(TAG.sub("", src), tgt)
         }
 
     def __call__(self, lines: Sequence[str]) -> list[Judgement]:

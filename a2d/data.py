@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import chain, cycle, islice, pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,6 +39,7 @@ class Batch:
     tgt_input: Tensor  # (B, T), starts with BOS
     tgt: Tensor  # (B, T), the same shifted, ends in EOS
     weights: Tensor  # (B,), float32, of the sentences in the loss
+    directions: Tensor  # (B,), numbers of the sentences' directions
 
     @property
     def src_tokens(self) -> int:
@@ -62,8 +63,20 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
-        parts = (self.src, self.tgt_input, self.tgt, self.weights)
-        return Batch(*(part.to(device) for part in parts))
+        return self._each(lambda part: part.to(device))
+
+    def rows(self, chosen: Tensor) -> Batch:
+        """Some of the sentences, by a mask (B,)."""
+        return self._each(lambda part: part[chosen])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(
+            change(self.src),
+            change(self.tgt_input),
+            change(self.tgt),
+            change(self.weights),
+            change(self.directions),
+        )
 
 
 class TokenSequences:
@@ -96,27 +109,39 @@ class ParallelData:
         src: TokenSequences,
         tgt: TokenSequences,
         weights: NDArray[np.float32] | None = None,
+        num_directions: int = 1,
+        sampling_temperature: float = 1.0,
     ) -> None:
         """
         Args:
             weights: of the sentences in the loss; without them all are 1.
+            num_directions: the parts of the text belong to them in turn.
+            sampling_temperature: above 1, an epoch reads the directions more evenly:
+                as many sentences as there are, shared in proportion to n ** (1 /
+                temperature) of a direction with n of them (Arivazhagan et al. 2019,
+                section 4.2).
         """
         self.src, self.tgt = src, tgt
         ones = np.ones(len(src), np.float32)
         self.weights = ones if weights is None else weights
+        self.num_directions = num_directions
+        self.sampling_temperature = sampling_temperature
         # each side grows by one token: EOS on the source, BOS or EOS on the target
         self.widths = np.maximum(src.lengths, tgt.lengths) + 1
 
     @classmethod
     def read(
-        cls, text: tuple[str | Path, str | Path], vocabs: tuple[Vocab, Vocab]
+        cls,
+        texts: Sequence[tuple[str | Path, str | Path]],
+        vocabs: tuple[Vocab, Vocab],
     ) -> ParallelData:
-        """Read and segment a pair of files.
+        """Read and segment pairs of files, one after the other.
 
         Raises:
             UserError: as `encoded_chunks`.
         """
-        sides = zip(*encoded_chunks(text, vocabs, threads=1), strict=True)
+        found = (encoded_chunks(text, vocabs, threads=1) for text in texts)
+        sides = zip(*chain.from_iterable(found), strict=True)
         src, tgt = (
             TokenSequences(
                 [(np.concatenate(tokens), starts_of(np.concatenate(lengths)))]
@@ -126,8 +151,17 @@ class ParallelData:
         return cls(src, tgt)
 
     @classmethod
-    def open(cls, folders: Sequence[Path], vocabs: tuple[Vocab, Vocab]) -> ParallelData:
+    def open(
+        cls,
+        folders: Sequence[Path],
+        vocabs: tuple[Vocab, Vocab],
+        num_directions: int = 1,
+        sampling_temperature: float = 1.0,
+    ) -> ParallelData:
         """Map texts that `encode` wrote into memory, one after the other.
+
+        Args:
+            num_directions, sampling_temperature: as of `ParallelData`.
 
         Raises:
             UserError: if there is none, or it was made with another vocabulary.
@@ -150,7 +184,8 @@ class ParallelData:
             )
             for side in SIDES
         )
-        return cls(src, tgt, np.concatenate([weights_of(f) for f in folders]))
+        weights = np.concatenate([weights_of(folder) for folder in folders])
+        return cls(src, tgt, weights, num_directions, sampling_temperature)
 
     def __len__(self) -> int:
         return len(self.src)
@@ -160,8 +195,14 @@ class ParallelData:
         src, tgt = (
             [side[i] for i in indices.tolist()] for side in (self.src, self.tgt)
         )
-        weights = torch.from_numpy(self.weights[indices])
-        return Batch(pad(src, end=EOS), pad(tgt, start=BOS), pad(tgt, end=EOS), weights)
+        parts = np.searchsorted(self.src.firsts, indices, side="right") - 1
+        return Batch(
+            pad(src, end=EOS),
+            pad(tgt, start=BOS),
+            pad(tgt, end=EOS),
+            torch.from_numpy(self.weights[indices]),
+            torch.from_numpy(parts % self.num_directions),
+        )
 
     def epoch(
         self, seed: int, epoch: int, max_tokens: int, group_size: int
@@ -191,11 +232,40 @@ class ParallelData:
 
     def windows(self, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
         """All sentences in random order, as many at a time as are sorted at once."""
+        if self.num_directions > 1 and self.sampling_temperature > 1:
+            order = self.sampled(rng)
+            for first in range(0, len(order), WINDOW):
+                yield order[first : first + WINDOW]
+            return
         blocks = rng.permutation(-(-len(self) // BLOCK))
         for first in range(0, len(blocks), WINDOW // BLOCK):
             starts = blocks[first : first + WINDOW // BLOCK, None] * BLOCK
             window = (starts + np.arange(BLOCK)).flatten()
             yield rng.permutation(window[window < len(self)])
+
+    def sampled(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Sentences of an epoch, in random order, by the sampling temperature.
+
+        A direction is read whole as often as its share allows, then in part.
+        """
+        parts = [np.arange(*ends) for ends in pairwise(self.src.firsts)]
+        members = [
+            np.concatenate(parts[direction :: self.num_directions])
+            for direction in range(self.num_directions)
+        ]
+        sizes = np.array([len(sentences) for sentences in members])
+        shares = sizes ** (1 / self.sampling_temperature)
+        wanted = np.rint(len(self) * shares / shares.sum()).astype(int)
+        drawn = [
+            np.concatenate(
+                [
+                    *[mine] * (number // len(mine)),
+                    rng.permutation(mine)[: number % len(mine)],
+                ]
+            )
+            for mine, number in zip(members, wanted.tolist(), strict=True)
+        ]
+        return rng.permutation(np.concatenate(drawn))
 
     def by_length(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """An order in which neighbours are alike in both lengths.

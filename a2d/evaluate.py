@@ -16,7 +16,7 @@ from a2d.checkpoint import (
     count_nonzero_parameters,
     count_parameters,
 )
-from a2d.config import Decode, EvaluateJob, Run, load
+from a2d.config import Decode, EvaluateJob, Run, load, parse_testset
 from a2d.initialize import load_model
 from a2d.metrics import legacy_bleu, scores
 from a2d.progress import tell
@@ -37,6 +37,7 @@ def evaluate(
         The facts for `scores/{testset}.json`, the beam's and the greedy translations.
     """
     run = load(Run, run_folder / "config.yaml")
+    _, direction = parse_testset(testset, run.pair)
     name = f"{run.dataset}/{run.pair}/{run.system}/seed{run.seed} {testset}"
     backend, vocabs = open_models([run_folder], decode.backend, threads)
     beam = [best for best, *_ in translate(backend, vocabs, sources, decode, name=name)]
@@ -55,7 +56,7 @@ def evaluate(
         "beam": scores([best.text for best in beam], references),
         "greedy": scores(greedy, references),
         "legacy_bleu": legacy_bleu(
-            [best.text for best in beam], references, run.languages[1]
+            [best.text for best in beam], references, direction.partition("-")[2]
         ),
         # Kim and Rush (2016), table 1: p(t = argmax)
         "argmax_probability": statistics.fmean(math.exp(b.log_prob) for b in beam),

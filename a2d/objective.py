@@ -33,8 +33,14 @@ class Objective(nn.Module):
         teachers: Sequence[Transformer],
         losses: Losses,
         label_smoothing: float,
+        voters: Sequence[Sequence[int]] = (),
     ) -> None:
-        """Teachers are frozen; they belong to the objective but not to its weights."""
+        """Teachers are frozen; they belong to the objective but not to its weights.
+
+        Args:
+            voters: for each direction, the numbers of the teachers that know it; all
+                know all by default.
+        """
         super().__init__()
         self.student = student
         self.losses = losses
@@ -47,6 +53,9 @@ class Objective(nn.Module):
             else None
         )
         self._teachers = tuple(teacher.eval() for teacher in teachers)
+        # one vote for all directions where all teachers know them all
+        everybody = all(len(numbers) == len(teachers) for numbers in voters)
+        self._voters = () if everybody else voters
 
     def forward(
         self, batch: Batch, src_weight: float, tgt_weight: float, epoch: int
@@ -65,7 +74,9 @@ class Objective(nn.Module):
         with_maps = self.alignment is not None
         output = self.student(batch.src, batch.tgt_input, with_maps)
         teacher_logits, outputs = None, []
-        if word_kd or with_maps:
+        if word_kd and self._voters:
+            teacher_logits = self.logits_by_direction(batch)
+        elif word_kd or with_maps:
             with torch.no_grad():
                 outputs = [
                     teacher(batch.src, batch.tgt_input, with_maps)
@@ -91,6 +102,23 @@ class Objective(nn.Module):
             decay = self.a2d.attn_decay ** (epoch - 1)
             parts["loss"] = parts["loss"] + self.a2d.attn_weight * decay * parts["a2d"]
         return parts
+
+    @torch.no_grad()
+    def logits_by_direction(self, batch: Batch) -> Tensor:
+        """Logits (N, V) of the teachers that know each sentence's direction."""
+        found = []
+        places = []
+        real = batch.tgt != PAD
+        numbers = torch.arange(int(real.sum()), device=real.device)
+        for direction, voters in enumerate(self._voters):
+            rows = batch.directions == direction
+            if not rows.any():
+                continue
+            part, teachers = batch.rows(rows), [self._teachers[i] for i in voters]
+            outputs = [teacher(part.src, part.tgt_input) for teacher in teachers]
+            found.append(ensemble_logits(teachers, outputs, part.tgt != PAD))
+            places.append(numbers[rows[:, None].expand_as(real)[real]])
+        return torch.cat(found)[torch.cat(places).argsort()]
 
     def attention_loss(
         self,

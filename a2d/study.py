@@ -17,7 +17,9 @@ from a2d.config import (
     Run,
     Section,
     Train,
+    VocabJob,
     parse,
+    target_tag,
 )
 
 LAYERS = ("num_encoder_layers", "num_decoder_layers")
@@ -48,16 +50,20 @@ def validate(values: dict[str, Any]) -> Config:
     config = parse(Config, expand(values))
     mistakes = _broken_references(config)
     for dataset_name, dataset in config.datasets.items():
-        for pair_name in dataset.pairs:
+        for table, pair_name in (
+            *(("pairs", name) for name in dataset.pairs),
+            *(("multilingual", name) for name in dataset.multilingual),
+        ):
             try:
                 resolved = resolve_pair(values, dataset_name, pair_name)
             except ConfigError as error:
                 mistakes += [
-                    f"datasets.{dataset_name}.pairs.{pair_name}.override: {line}"
+                    f"datasets.{dataset_name}.{table}.{pair_name}.override: {line}"
                     for line in str(error).splitlines()
                 ]
             else:
                 mistakes += _bad_systems(resolved, f"{dataset_name}/{pair_name}")
+                mistakes += _bad_directions(resolved, dataset_name, pair_name)
     if mistakes:
         raise ConfigError("\n".join(dict.fromkeys(mistakes)))
     return config
@@ -117,7 +123,8 @@ def resolve_pair(values: dict[str, Any], dataset: str, pair: str) -> Config:
     rows = values["datasets"][dataset]
     merged = expand(values)
     curves = _curves(values)
-    for override in (rows.get("override", {}), rows["pairs"][pair].get("override", {})):
+    row = (rows["pairs"] | rows.get("multilingual", {}))[pair]
+    for override in (rows.get("override", {}), row.get("override", {})):
         wrong = set(override) - set(OVERRIDABLE)
         if wrong:
             raise ConfigError(
@@ -127,6 +134,16 @@ def resolve_pair(values: dict[str, Any], dataset: str, pair: str) -> Config:
         systems = _overridden(_table(override, "systems"), curves)
         merged = _merge(merged, override | ({"systems": systems} if systems else {}))
     return parse(Config, merged)
+
+
+def directions(config: Config, dataset: str, pair: str) -> list[str]:
+    """Translation directions of a pair: itself, or all of a multilingual one."""
+    row = config.datasets[dataset]
+    if pair in row.pairs:
+        return [pair]
+    sources, targets = (side.split("+") for side in pair.split("-"))
+    named = [f"{src}-{tgt}" for src in sources for tgt in targets]
+    return [direction for direction in named if direction in row.pairs]
 
 
 def resolve_run(config: Config, dataset: str, pair: str, system: str, seed: int) -> Run:
@@ -146,6 +163,7 @@ def resolve_run(config: Config, dataset: str, pair: str, system: str, seed: int)
         train=parse(Train, _merge(config.train.model_dump(), row.train)),
         teacher=[f"{name}-seed{seed}" for name, seed in row.teachers],
         corpus=row.corpus,
+        directions=row.directions or directions(config, dataset, pair),
         losses=row.losses,
         init=row.init,
         prune=row.prune,
@@ -158,18 +176,24 @@ def job_settings(config: Config, dataset: str, pair: str, job: str) -> Section:
 
     Args:
         config: as returned by `resolve_pair` for this dataset and pair.
-        job: `clean`, `vocab`, `decode`, `evaluate`, `fetch_{split}` or
-            `distill_{corpus}`.
+        job: `clean` (of one direction of a multilingual pair `clean_{direction}`),
+            `vocab`, `decode`, `evaluate`, `fetch_{split}` or `distill_{corpus}`.
     """
-    row = config.datasets[dataset].pairs[pair]
+    rows = config.datasets[dataset].pairs
     kind, _, what = job.partition("_")
     if kind == "fetch":
         src, tgt = pair.split("-")
-        return FetchJob(src=src, tgt=tgt, sources=row.splits[what])
+        return FetchJob(src=src, tgt=tgt, sources=rows[pair].splits[what])
     if kind == "clean":
-        return CleanJob(filters=config.clean, hold_out=row.hold_out)
+        shares = rows[what or pair].hold_out
+        tag = target_tag(what) if what else None
+        return CleanJob(filters=config.clean, hold_out=shares, tag=tag)
     if kind == "vocab":
-        return config.vocab
+        found = directions(config, dataset, pair)
+        tags = (
+            {target_tag(direction) for direction in found} if pair not in rows else ()
+        )
+        return VocabJob(**config.vocab.model_dump(), tags=sorted(tags))
     if kind == "decode":
         return config.decode
     if kind == "distill":
@@ -251,7 +275,9 @@ def _broken_references(config: Config) -> list[str]:
             f"{_nearest(config.study, config.studies)}"
         )
     pairs = [
-        f"{name}/{pair}" for name, row in config.datasets.items() for pair in row.pairs
+        f"{name}/{pair}"
+        for name, row in config.datasets.items()
+        for pair in (*row.pairs, *row.multilingual)
     ]
     for study_name, study in config.studies.items():
         for pair in study.pairs:
@@ -342,6 +368,51 @@ def _bad_combination(config: Config, name: str, where: str) -> list[str]:
         parse(Train, _merge(config.train.model_dump(), system.train))
     except ConfigError as error:
         mistakes += [f"{place}.train.{line}" for line in str(error).splitlines()]
+    return mistakes
+
+
+def _bad_directions(config: Config, dataset: str, pair: str) -> list[str]:
+    """What the directions of a pair lack, and what systems of studies lack of them."""
+    where = f"{dataset}/{pair}"
+    known = directions(config, dataset, pair)
+    mistakes = []
+    if pair not in config.datasets[dataset].pairs:
+        place = f"datasets.{dataset}.multilingual.{pair}"
+        for number, side in enumerate(pair.split("-")):
+            spoken = {direction.split("-")[number] for direction in known}
+            mistakes += [
+                f"{place}: the dataset has no pair for {language}; add one to its pairs"
+                for language in side.split("+")
+                if language not in spoken
+            ]
+        if not config.vocab.joint:
+            mistakes.append(f"{place}: its languages need a joint vocabulary")
+    asked = {
+        system: None
+        for study in config.studies.values()
+        for system in study.systems
+        if where in study.pairs and system in config.systems
+    }
+    for name in asked:
+        system = config.systems[name]
+        wanted = system.directions or known
+        mistakes += [
+            f"systems.{name}.directions: {where} has no direction {direction}; "
+            f"{_nearest(direction, known)}"
+            for direction in wanted
+            if direction not in known
+        ]
+        learned = [
+            config.systems[teacher].directions or known
+            for teacher, _ in system.teachers
+            if teacher in config.systems
+        ]
+        mistakes += [
+            f"systems.{name}.teacher: none of its teachers learns {direction} "
+            f"(on {where})"
+            for direction in wanted
+            if learned and not any(direction in found for found in learned)
+        ]
     return mistakes
 
 

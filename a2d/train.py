@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 
 from a2d import checkpoint
-from a2d.config import PAD, Decode, Interrupted, Run, Train, UserError
+from a2d.config import PAD, Decode, Interrupted, Run, Train, UserError, load
 from a2d.corpus import read_parallel
 from a2d.data import Batch, ParallelData, encoding
 from a2d.distributed import Worker, worker
@@ -56,8 +56,9 @@ class Files:
     """What a training reads."""
 
     train: Sequence[Path]
-    """Folders that `a2d encode` wrote."""
-    valid: tuple[Path, Path]
+    """Folders that `a2d encode` wrote: of each corpus, by direction."""
+    valid: Sequence[tuple[Path, Path]]
+    """Source and target text of each direction."""
     vocabs: tuple[Path, Path]
     teachers: Sequence[Path] = ()
     """Run folders."""
@@ -71,7 +72,7 @@ class Files:
         ]
         folders = [*self.teachers, *([self.start] if self.start else [])]
         weights = [folder / "model.safetensors" for folder in folders]
-        others = (*self.valid, *self.vocabs, *weights)
+        others = (*chain.from_iterable(self.valid), *self.vocabs, *weights)
         return texts + [sha256_of(path) for path in others]
 
 
@@ -125,9 +126,17 @@ class Training:
         keep_freed_memory()
 
         self.vocabs = Vocab(files.vocabs[0]), Vocab(files.vocabs[1])
-        self.data = ParallelData.open(files.train, self.vocabs)
+        self.data = ParallelData.open(
+            files.train,
+            self.vocabs,
+            len(run.directions),
+            run.train.sampling_temperature,
+        )
         self.valid = ParallelData.read(files.valid, self.vocabs)
-        sample = list(read_parallel(*files.valid))[: run.train.valid_sentences]
+        share = -(-run.train.valid_sentences // len(files.valid))
+        sample = [
+            row for text in files.valid for row in islice(read_parallel(*text), share)
+        ]
         self.valid_src, self.valid_tgt = zip(*sample, strict=True)
 
         self.model = new_model(run, *self.vocabs, files.start).to(me.device)
@@ -137,7 +146,11 @@ class Training:
         apply_masks(self.prunable, self.masks)
         teachers = [load_model(folder).to(me.device) for folder in files.teachers]
         self.objective = Objective(
-            self.model, teachers, run.losses, run.train.label_smoothing
+            self.model,
+            teachers,
+            run.losses,
+            run.train.label_smoothing,
+            voters(run, files.teachers),
         ).to(me.device)
         self.forward: nn.Module = self.objective
         if me.size > 1:
@@ -413,6 +426,15 @@ class Training:
             shutil.copyfile(self.metrics, temporary)
         weights = self.model.state_dict()
         checkpoint.save_weights(self.out / "model.safetensors", weights)
+
+
+def voters(run: Run, teachers: Sequence[Path]) -> list[list[int]]:
+    """For each direction of a run, which of its teachers learned it."""
+    learned = [load(Run, folder / "config.yaml").directions for folder in teachers]
+    return [
+        [number for number, known in enumerate(learned) if direction in known]
+        for direction in run.directions
+    ]
 
 
 def learning_rate(config: Train, step: int) -> float:

@@ -16,9 +16,16 @@ MAX_TRAINING_SENTENCES = 1_000_000
 
 
 def train_vocab(
-    files: Sequence[str | Path], out: str | Path, size: int, kind: str
+    files: Sequence[str | Path],
+    out: str | Path,
+    size: int,
+    kind: str,
+    tags: Sequence[str] = (),
 ) -> None:
     """Train one SentencePiece model on text files and write it to `out`.
+
+    Args:
+        tags: texts that are pieces of their own, whatever stands around them.
 
     Raises:
         UserError: if the text is too small for a vocabulary of this size.
@@ -45,6 +52,7 @@ def train_vocab(
             unk_id=UNK,
             bos_id=BOS,
             eos_id=EOS,
+            user_defined_symbols=list(tags),
             minloglevel=2,
         )
     except RuntimeError as error:

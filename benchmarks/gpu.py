@@ -89,6 +89,7 @@ def random_batches(size: Size, number: int) -> list[Batch]:
             pad(tgt, start=BOS),
             pad(tgt, end=EOS),
             torch.ones(len(src)),
+            torch.zeros(len(src)),
         )
         batches.append(batch.to(torch.device("cuda")))
     return batches

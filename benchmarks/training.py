@@ -91,6 +91,7 @@ def run_settings(system: str) -> Run:
         "patience": 0,
         "select": "loss",
         "average": 1,
+        "sampling_temperature": 1.0,
         "precision": "float32",
     }
     values = {
@@ -103,6 +104,7 @@ def run_settings(system: str) -> Run:
         "train": train,
         "teacher": [],
         "corpus": ["gold"],
+        "directions": ["de-en"],
         "losses": {},
         "init": {},
         "prune": None,
@@ -248,7 +250,8 @@ def peak_memory(recipe: str, length: int) -> float:
     objective = Objective(student, teachers, losses, LABEL_SMOOTHING)
     optimizer = torch.optim.AdamW(objective.parameters(), fused=True)
     tokens = torch.randint(4, VOCAB_SIZE, (MAX_TOKENS // length, length))
-    batch = Batch(tokens, tokens, tokens, torch.ones(len(tokens)))
+    ones = torch.ones(len(tokens))
+    batch = Batch(tokens, tokens, tokens, ones, torch.zeros_like(ones))
     for _ in range(2):
         optimizer.zero_grad()
         objective(batch, tokens.numel(), tokens.numel(), 1)["loss"].backward()

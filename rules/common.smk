@@ -15,7 +15,13 @@ for variable, folder in (
     )
 
 from a2d import study
-from a2d.config import ConfigError, LocalFiles, dump, parse_teacher
+from a2d.config import (
+    ConfigError,
+    LocalFiles,
+    dump,
+    parse_teacher,
+    parse_testset,
+)
 
 try:
     study_config = study.validate(config)
@@ -25,26 +31,28 @@ except ConfigError as error:
 configs = {
     (dataset, pair): study.resolve_pair(config, dataset, pair)
     for dataset, row in study_config.datasets.items()
-    for pair in row.pairs
+    for pair in (*row.pairs, *row.multilingual)
 }
 
 
 wildcard_constraints:
     dataset="|".join(study_config.datasets),
-    pair=r"[a-zA-Z_]+-[a-zA-Z_]+",
-    src=r"[a-zA-Z_]+",
-    tgt=r"[a-zA-Z_]+",
+    pair=r"[a-zA-Z_+]+-[a-zA-Z_+]+",
+    src=r"[a-zA-Z_+]+",
+    tgt=r"[a-zA-Z_+]+",
+    # the folder of one direction of a multilingual pair, or nothing
+    part=r"(/[a-zA-Z_]+-[a-zA-Z_]+)?",
     split=r"\w+",
-    testset=r"\w+",
+    testset=r"\w+(\.[a-zA-Z_]+-[a-zA-Z_]+)?",
     system="|".join(study_config.systems),
     seed=r"\d+",
     corpus="|".join(study_config.corpora),
     teacher=r"[\w+-]+",
     shard=r"\d+",
     shards=r"\d+",
-    job=r"\w+",
+    job=r"[\w-]+",
     study="|".join(study_config.studies),
-    folder=r"corpus|distilled/.+",
+    folder=r"corpus(/.+)?|distilled/.+",
 
 
 # Rows of the configuration ------------------------------------------------------------
@@ -63,9 +71,28 @@ def pair_config(wildcards):
     return configs[wildcards.dataset, pair_name(wildcards)]
 
 
-def pair_row(wildcards):
-    """The row of `datasets:` that says where the text comes from."""
-    return study_config.datasets[wildcards.dataset].pairs[pair_name(wildcards)]
+def directions(wildcards):
+    """Translation directions: the pair itself, or those of a multilingual one."""
+    return study.directions(study_config, wildcards.dataset, pair_name(wildcards))
+
+
+def system_directions(wildcards, system):
+    """The directions that a system learns."""
+    row = pair_config(wildcards).systems[system]
+    return row.directions or directions(wildcards)
+
+
+def direction_name(wildcards):
+    """The direction that a job is about."""
+    if wildcards.get("src"):
+        return f"{wildcards.src}-{wildcards.tgt}"
+    return wildcards.get("part", "").removeprefix("/") or wildcards.pair
+
+
+def direction_row(wildcards, direction=None):
+    """The row of `datasets:` that says where the text of a direction comes from."""
+    pairs = study_config.datasets[wildcards.dataset].pairs
+    return pairs[direction or direction_name(wildcards)]
 
 
 def system_row(wildcards):
@@ -102,10 +129,51 @@ def run_settings(wildcards):
 # Files --------------------------------------------------------------------------------
 
 
-def text(wildcards, split, folder="corpus"):
-    """Source and target file of a split."""
-    src, tgt = pair_name(wildcards).split("-")
-    return [f"{pair_folder(wildcards)}/{folder}/{split}.{lang}" for lang in (src, tgt)]
+def part(wildcards, direction):
+    """Subfolder of a direction; only multilingual pairs have any."""
+    return "" if direction == pair_name(wildcards) else f"/{direction}"
+
+
+def text(wildcards, split, direction):
+    """Source and target file of a split of one direction."""
+    folder = f"{pair_folder(wildcards)}/corpus{part(wildcards, direction)}"
+    return [f"{folder}/{split}.{lang}" for lang in direction.split("-")]
+
+
+def texts(wildcards, split):
+    """Source and target files of a split, of one direction after the other."""
+    return [
+        path
+        for direction in directions(wildcards)
+        for path in text(wildcards, split, direction)
+    ]
+
+
+def training_text(wildcards):
+    """Source and target file that a teacher translates."""
+    return text(wildcards, "train", direction_name(wildcards))
+
+
+def testset_text(wildcards):
+    return text(wildcards, *parse_testset(wildcards.testset, wildcards.pair))
+
+
+def valid_text(wildcards):
+    """Source and target files of the directions that a system learns."""
+    return [
+        path
+        for direction in system_directions(wildcards, wildcards.system)
+        for path in text(wildcards, "valid", direction)
+    ]
+
+
+def folder_text(wildcards):
+    """Source and target file in a folder, which a direction may end."""
+    known = directions(wildcards)
+    name = wildcards.folder.rpartition("/")[2]
+    languages = (name if name in known else pair_name(wildcards)).split("-")
+    folder = f"{pair_folder(wildcards)}/{wildcards.folder}"
+    return [f"{folder}/train.{lang}" for lang in languages]
 
 
 def vocab(wildcards):
@@ -121,7 +189,7 @@ def run_folder(wildcards, run):
 
 def local_files(wildcards):
     """The user's own files among the sources of a split."""
-    sources = pair_row(wildcards).splits[wildcards.split]
+    sources = direction_row(wildcards).splits[wildcards.split]
     paths = [source.files for source in sources if isinstance(source, LocalFiles)]
     languages = wildcards.pair.split("-")
     return sorted(
@@ -131,39 +199,51 @@ def local_files(wildcards):
 
 def raw_text(wildcards):
     """Where the text of a split comes from: its own source, or the training text's."""
-    held_out = wildcards.split in pair_row(wildcards).hold_out
+    held_out = wildcards.split in direction_row(wildcards).hold_out
     split = "train" if held_out else wildcards.split
-    return f"{pair_folder(wildcards)}/raw/{split}.tsv.gz"
+    return f"results/{wildcards.dataset}/{direction_name(wildcards)}/raw/{split}.tsv.gz"
 
 
 def protected_text(wildcards):
-    """Text whose sentences a split may not contain: train none of valid and test."""
+    """Text whose sentences a split may not contain, in no direction.
+
+    Of the training text these are validation and test sets, of the former the latter.
+    """
     splits = {"train": ["valid", "test"], "valid": ["test"]}.get(wildcards.split, [])
-    if splits:
-        splits += pair_row(wildcards).more_tests
-    return [path for split in splits for path in text(wildcards, split)]
+    return [
+        path
+        for direction in directions(wildcards)
+        if splits
+        for split in (*splits, *direction_row(wildcards, direction).more_tests)
+        for path in text(wildcards, split, direction)
+    ]
 
 
 def training_tokens(wildcards):
-    """Encoded text of all corpora of a system."""
+    """Encoded text of all corpora of a system, each of all its directions."""
     row = system_row(wildcards)
     folders = [
         "corpus" if corpus == "gold" else f"distilled/{corpus}/{row.teacher_key}"
         for corpus in row.corpus
     ]
-    return [f"{pair_folder(wildcards)}/{folder}/train.tokens" for folder in folders]
+    return [
+        f"{pair_folder(wildcards)}/{folder}{part(wildcards, direction)}/train.tokens"
+        for folder in folders
+        for direction in system_directions(wildcards, wildcards.system)
+    ]
 
 
 def line_weights(wildcards):
     """Weights of the lines of a distilled text."""
     path = f"{pair_folder(wildcards)}/{wildcards.folder}/train.weights"
-    return [path] if wildcards.folder != "corpus" else []
+    return [path] if wildcards.folder.startswith("distilled/") else []
 
 
 def shards(wildcards):
     """What the jobs of a distilled text translate, each a part of it."""
     number = pair_config(wildcards).corpora[wildcards.corpus].shards
     made = f"distilled/{wildcards.corpus}/{wildcards.teacher}"
+    made += part(wildcards, direction_name(wildcards))
     return [
         f"{pair_folder(wildcards)}/{made}/shards/{shard}-of-{number}.tsv"
         for shard in range(1, number + 1)
@@ -173,7 +253,12 @@ def shards(wildcards):
 def teacher_folders(wildcards):
     """Run folders of the teachers that run beside a training, or that distil."""
     if "teacher" in wildcards.keys():
-        runs = wildcards.teacher.split("+")
+        direction = direction_name(wildcards)
+        runs = [
+            run
+            for run in wildcards.teacher.split("+")
+            if direction in system_directions(wildcards, parse_teacher(run)[0])
+        ]
     else:
         row = system_row(wildcards)
         runs = row.teacher_key.split("+") if row.needs_teacher_output else []
@@ -203,20 +288,37 @@ def start_model(wildcards):
 def runs_of(wildcards, pattern):
     """A file of each run of one language pair.
 
-    The runs are those of the studies that name the pair, or else of the chosen study.
+    The runs are those of the chosen study, or, where it does not name the pair, of
+    the studies that do.
     """
     wanted = f"{wildcards.dataset}/{pair_name(wildcards)}"
-    studies = study_config.studies
-    asking = [row for row in studies.values() if wanted in row.pairs]
+    chosen = study_config.studies[study_config.study]
+    asking = [row for row in study_config.studies.values() if wanted in row.pairs]
     runs = {
         (system, seed): None
-        for row in asking or [studies[study_config.study]]
+        for row in ([chosen] if chosen in asking else asking or [chosen])
         for system in row.systems
         for seed in row.seeds
     }
     return [
-        pattern.format(folder=pair_folder(wildcards), system=system, seed=seed)
+        path
         for system, seed in runs
+        for path in expand(
+            pattern,
+            folder=pair_folder(wildcards),
+            system=system,
+            seed=seed,
+            testset=testsets(wildcards, system),
+        )
+    ]
+
+
+def testsets(wildcards, system):
+    """Names of the test sets of a system, of a multilingual pair like `test.de-en`."""
+    return [
+        testset if direction == pair_name(wildcards) else f"{testset}.{direction}"
+        for direction in system_directions(wildcards, system)
+        for testset in direction_row(wildcards, direction).testsets
     ]
 
 
@@ -225,24 +327,21 @@ def runs_of(wildcards, pattern):
 
 def pair_scores(wildcards):
     """Score files of all runs and test sets of a pair."""
-    return expand(
-        "{run}/scores/{testset}.json",
-        run=runs_of(wildcards, "{folder}/{system}/seed{seed}"),
-        testset=pair_row(wildcards).testsets,
-    )
+    return runs_of(wildcards, "{folder}/{system}/seed{seed}/scores/{testset}.json")
 
 
 def pair_translations(wildcards):
     """The beam's translations, in the order of `pair_scores`."""
-    return expand(
-        "{run}/translations/{testset}.txt",
-        run=runs_of(wildcards, "{folder}/{system}/seed{seed}"),
-        testset=pair_row(wildcards).testsets,
-    )
+    return runs_of(wildcards, "{folder}/{system}/seed{seed}/translations/{testset}.txt")
 
 
 def pair_references(wildcards):
-    return [text(wildcards, testset)[1] for testset in pair_row(wildcards).testsets]
+    """Reference texts, in the order of `pair_scores`."""
+    pair = pair_name(wildcards)
+    return [
+        text(wildcards, *parse_testset(testset, pair))[1]
+        for testset in runs_of(wildcards, "{testset}")
+    ]
 
 
 def baseline(wildcards):
@@ -336,6 +435,18 @@ def study_evaluations(wildcards):
     }
 
 
+def study_directions(wildcards):
+    """By pair, the places of its text, as `dataset/direction`."""
+    return {
+        name: [
+            f"{dataset}/{direction}"
+            for direction in study.directions(study_config, dataset, pair)
+        ]
+        for name in study_row(wildcards).pairs
+        for dataset, pair in [name.split("/")]
+    }
+
+
 def report_inputs(wildcards):
     """All that the page shows besides the score table, in the order of the study."""
     row = study_row(wildcards)
@@ -347,39 +458,46 @@ def report_inputs(wildcards):
             system=row.systems,
             seed=row.seeds,
         ),
-        "translations": expand(
-            "results/{name}/{system}/seed{seed}/translations/test.txt",
-            name=row.pairs,
-            system=row.systems,
-            seed=row.seeds[0],
-        ),
+        "translations": [],
         "sources": [],
         "references": [],
         "counts": [],
         "provenance": [],
         "figures": [],
     }
-    for name in row.pairs:
+    for name, places in study_directions(wildcards).items():
         dataset, pair = name.split("/")
-        src, tgt = pair.split("-")
-        texts = study_config.datasets[dataset].pairs[pair]
+        systems = configs[dataset, pair].systems
         figures = ["quality", "curves"]
         if aligned_systems(row, name):
             figures.append("alignment")
         if pruning_curves(row, name):
             figures.append("pruning")
-        inputs["sources"].append(f"results/{name}/corpus/test.{src}")
-        inputs["references"].append(f"results/{name}/corpus/test.{tgt}")
-        inputs["counts"] += [
-            f"results/{name}/corpus/{split}.counts.tsv" for split in texts.splits
-        ]
-        inputs["provenance"] += [
-            f"results/{name}/raw/{split}.json"
-            for split in texts.splits
-            if split not in texts.hold_out
-        ]
         inputs["figures"] += [
             f"results/{wildcards.study}/figures/{name}/{figure}.svg"
             for figure in figures
         ]
+        for place in places:
+            direction = place.removeprefix(f"{dataset}/")
+            texts = study_config.datasets[dataset].pairs[direction]
+            several = direction != pair
+            folder = f"results/{name}/corpus" + f"/{direction}" * several
+            inputs["counts"] += [
+                f"{folder}/{split}.counts.tsv" for split in texts.splits
+            ]
+            inputs["provenance"] += [
+                f"results/{place}/raw/{split}.json"
+                for split in texts.splits
+                if split not in texts.hold_out
+            ]
+            if place == places[0]:  # examples are those of the first direction
+                testset = "test" + f".{direction}" * several
+                src, tgt = direction.split("-")
+                inputs["sources"].append(f"{folder}/test.{src}")
+                inputs["references"].append(f"{folder}/test.{tgt}")
+                inputs["translations"] += [
+                    f"results/{name}/{system}/seed{row.seeds[0]}/translations/{testset}.txt"
+                    for system in row.systems
+                    if direction in (systems[system].directions or [direction])
+                ]
     return inputs

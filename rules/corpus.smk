@@ -53,10 +53,26 @@ rule clean:
         " --counts {output.counts:q} --threads {threads} 2>&1 | tee {log:q}"
 
 
+use rule clean as clean_direction with:
+    input:
+        settings="results/{dataset}/{pair}/settings/clean_{src}-{tgt}.yaml",
+        raw=raw_text,
+        protect=protected_text,
+    output:
+        text=multiext(
+            "results/{dataset}/{pair}/corpus/{src}-{tgt}/{split}", ".{src}", ".{tgt}"
+        ),
+        counts="results/{dataset}/{pair}/corpus/{src}-{tgt}/{split}.counts.tsv",
+    log:
+        "results/logs/{dataset}/{pair}/{src}-{tgt}/clean_{split}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{pair}/{src}-{tgt}/clean_{split}.jsonl"
+
+
 rule vocab:
     input:
         settings="results/{dataset}/{src}-{tgt}/settings/vocab.yaml",
-        text=multiext("results/{dataset}/{src}-{tgt}/corpus/train", ".{src}", ".{tgt}"),
+        text=lambda wildcards: texts(wildcards, "train"),
     output:
         vocab=multiext("results/{dataset}/{src}-{tgt}/vocab/", "{src}.spm", "{tgt}.spm"),
     log:
@@ -70,17 +86,15 @@ rule vocab:
 
 rule encode:
     input:
-        text=multiext(
-            "results/{dataset}/{src}-{tgt}/{folder}/train", ".{src}", ".{tgt}"
-        ),
+        text=folder_text,
         weights=line_weights,
         vocab=vocab,
     output:
-        directory("results/{dataset}/{src}-{tgt}/{folder}/train.tokens"),
+        directory("results/{dataset}/{pair}/{folder}/train.tokens"),
     log:
-        "results/logs/{dataset}/{src}-{tgt}/encode/{folder}.log",
+        "results/logs/{dataset}/{pair}/encode/{folder}.log",
     benchmark:
-        "results/benchmarks/{dataset}/{src}-{tgt}/encode/{folder}.jsonl"
+        "results/benchmarks/{dataset}/{pair}/encode/{folder}.jsonl"
     threads: 2
     shell:
         "python -m a2d encode --text {input.text:q} --weights {input.weights:q}"

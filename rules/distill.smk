@@ -3,18 +3,18 @@
 
 rule distill_shard:
     input:
-        settings="results/{dataset}/{src}-{tgt}/settings/distill_{corpus}.yaml",
+        settings="results/{dataset}/{pair}/settings/distill_{corpus}.yaml",
         models=teacher_models,
         exports=teacher_exports,
         vocab=vocab,
-        text=multiext("results/{dataset}/{src}-{tgt}/corpus/train", ".{src}", ".{tgt}"),
+        text=training_text,
     output:
         # kept, so that one that is lost is translated again alone
-        "results/{dataset}/{src}-{tgt}/distilled/{corpus}/{teacher}/shards/{shard}-of-{shards}.tsv",
+        "results/{dataset}/{pair}/distilled/{corpus}/{teacher}{part}/shards/{shard}-of-{shards}.tsv",
     log:
-        "results/logs/{dataset}/{src}-{tgt}/distill_{corpus}_{teacher}/{shard}-of-{shards}.log",
+        "results/logs/{dataset}/{pair}/distill_{corpus}_{teacher}{part}/{shard}-of-{shards}.log",
     benchmark:
-        "results/benchmarks/{dataset}/{src}-{tgt}/distill_{corpus}_{teacher}/{shard}-of-{shards}.jsonl"
+        "results/benchmarks/{dataset}/{pair}/distill_{corpus}_{teacher}{part}/{shard}-of-{shards}.jsonl"
     # first, because trainings wait for it
     priority: 1
     threads: 1
@@ -35,7 +35,7 @@ rule distill:
     input:
         settings="results/{dataset}/{src}-{tgt}/settings/distill_{corpus}.yaml",
         shards=shards,
-        text=multiext("results/{dataset}/{src}-{tgt}/corpus/train", ".{src}", ".{tgt}"),
+        text=training_text,
     output:
         text=multiext(
             "results/{dataset}/{src}-{tgt}/distilled/{corpus}/{teacher}/train",
@@ -53,3 +53,22 @@ rule distill:
         "python -m a2d distill --settings {input.settings:q} --text {input.text:q}"
         " --shards {input.shards:q} --out {output.text:q} --weights {output.weights:q}"
         " --record {output.record:q} 2>&1 | tee {log:q}"
+
+
+use rule distill as distill_direction with:
+    input:
+        settings="results/{dataset}/{pair}/settings/distill_{corpus}.yaml",
+        shards=shards,
+        text=training_text,
+    output:
+        text=multiext(
+            "results/{dataset}/{pair}/distilled/{corpus}/{teacher}/{src}-{tgt}/train",
+            ".{src}",
+            ".{tgt}",
+        ),
+        weights="results/{dataset}/{pair}/distilled/{corpus}/{teacher}/{src}-{tgt}/train.weights",
+        record="results/{dataset}/{pair}/distilled/{corpus}/{teacher}/{src}-{tgt}/decode.json",
+    log:
+        "results/logs/{dataset}/{pair}/distill_{corpus}_{teacher}/{src}-{tgt}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{pair}/distill_{corpus}_{teacher}/{src}-{tgt}.jsonl"

@@ -6,7 +6,7 @@ rule evaluate:
         settings="results/{dataset}/{pair}/settings/decode.yaml",
         model="results/{dataset}/{pair}/{system}/seed{seed}/model.safetensors",
         export="results/{dataset}/{pair}/{system}/seed{seed}/ctranslate2",
-        text=lambda wildcards: text(wildcards, wildcards.testset),
+        text=testset_text,
     output:
         beam=ensure(
             "results/{dataset}/{pair}/{system}/seed{seed}/translations/{testset}.txt",
@@ -37,7 +37,7 @@ rule speed:
         exports=lambda wildcards: runs_of(
             wildcards, "{folder}/{system}/seed{seed}/ctranslate2"
         ),
-        text=lambda wildcards: text(wildcards, "test"),
+        text=lambda wildcards: texts(wildcards, "test")[::2],
     output:
         "results/{dataset}/{pair}/speed.tsv",
     log:
@@ -53,4 +53,4 @@ rule speed:
         runs=lambda wildcards: runs_of(wildcards, "{folder}/{system}/seed{seed}"),
     shell:
         "python -m a2d speed {params.runs:q} --settings {input.settings:q}"
-        " --src {input.text[0]:q} --out {output:q} --threads 1 2>&1 | tee {log:q}"
+        " --src {input.text:q} --out {output:q} --threads 1 2>&1 | tee {log:q}"

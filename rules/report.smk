@@ -124,6 +124,7 @@ rule report:
         "results/logs/{study}/report.log",
     localrule: True
     params:
+        directions=study_directions,
         evaluations=study_evaluations,
         pairs=lookup(within=config, dpath="studies/{study}/pairs"),
         study="{study}",

@@ -17,7 +17,7 @@ rule train:
     input:
         config="results/{dataset}/{pair}/{system}/seed{seed}/config.yaml",
         tokens=training_tokens,
-        valid=lambda wildcards: text(wildcards, "valid"),
+        valid=valid_text,
         vocab=vocab,
         teacher=teacher_models,
         start=start_model,

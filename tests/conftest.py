@@ -51,6 +51,7 @@ TRAIN: dict[str, Any] = {
     "patience": 0,
     "select": "loss",
     "average": 1,
+    "sampling_temperature": 1.0,
     "precision": "float32",
 }
 
@@ -114,6 +115,7 @@ def make_run() -> Callable[..., Run]:
             "train": TRAIN | train,
             "teacher": [],
             "corpus": ["gold"],
+            "directions": ["de-en"],
             "losses": losses or {},
             "init": init or {},
             "prune": prune,
@@ -170,7 +172,7 @@ def files(pair: Path) -> Files:
     corpus = pair / "corpus"
     return Files(
         train=[corpus / "train.tokens"],
-        valid=(corpus / "valid.de", corpus / "valid.en"),
+        valid=[(corpus / "valid.de", corpus / "valid.en")],
         vocabs=(pair / "vocab/de.spm", pair / "vocab/en.spm"),
     )
 

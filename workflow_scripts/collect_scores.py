@@ -25,6 +25,15 @@ COLUMNS = [
 ]  # fmt: skip
 
 
+COMPARED = ["bleu_delta", "bleu_p", "chrf_delta", "chrf_p"]
+"""Columns that the baseline itself has no value in."""
+AVERAGED = [
+    "bleu", "chrf", "greedy_bleu", "greedy_chrf", "bleu_delta", "chrf_delta",
+    "argmax_probability",
+]  # fmt: skip
+"""Columns of which a multilingual system has a mean over its directions."""
+
+
 def main(
     scores: list[str],
     translations: list[str],
@@ -39,7 +48,7 @@ def main(
     Args:
         scores: one JSON file a row of the table.
         translations: beam search's, in the order of `scores`.
-        references: one a test set, named `{testset}.{lang}`.
+        references: one a row, in the order of `scores`.
         baseline: the system that the others of the same seed are compared with.
         samples: of the paired bootstrap.
     """
@@ -48,17 +57,20 @@ def main(
         (record["system"], record["seed"], record["testset"]): list(read_lines(path))
         for record, path in zip(records, translations, strict=True)
     }
-    targets = {Path(path).stem: list(read_lines(path)) for path in references}
+    targets = {
+        record["testset"]: path
+        for record, path in zip(records, references, strict=True)
+    }
 
     rows = []
     for record in records:
         system, seed, testset = record["system"], record["seed"], record["testset"]
-        row = score_row(record)
+        row = dict.fromkeys(COMPARED, float("nan")) | score_row(record)
         baseline_hypotheses = hypotheses.get((baseline, seed, testset))
         if system != baseline and baseline_hypotheses is not None:
             tell("scores", f"paired bootstrap of {system}-seed{seed}, {testset}")
             compared = paired_bootstrap(
-                targets[testset],
+                list(read_lines(targets[testset])),
                 baseline_hypotheses,
                 hypotheses[system, seed, testset],
                 samples,
@@ -68,7 +80,7 @@ def main(
                 row[f"{metric}_p"] = compared[metric]["p_value"]
         rows.append(row)
 
-    table = pd.DataFrame(rows).merge(
+    table = with_averages(pd.DataFrame(rows)).merge(
         speed_columns(pd.read_csv(speed, sep="\t")), on=["system", "seed"], how="left"
     )
     with atomic_write(output) as file:
@@ -88,6 +100,24 @@ def score_row(record: dict[str, Any]) -> dict[str, Any]:
         "bleu_signature": record["beam"]["bleu_signature"],
         "chrf_signature": record["beam"]["chrf_signature"],
     }
+
+
+def with_averages(table: pd.DataFrame) -> pd.DataFrame:
+    """The table, and `average` over the directions of each multilingual system.
+
+    Test sets of a direction are called like `test.de-en`; of those called alike but for
+    the direction the mean is taken, and the number of sentences added.
+    """
+    split = table.testset.str.partition(".")
+    several = table[split[2] != ""].assign(testset="average." + split[0])
+    keys = ["system", "seed", "testset"]
+    groups = several.groupby(keys, sort=False)
+    same = [c for c in several if c not in {*keys, *AVERAGED, "sentences"}]
+    means = groups[AVERAGED].mean().join(groups["sentences"].sum())
+    means = means.join(groups[same].first())
+    means[["bleu_p", "chrf_p"]] = float("nan")
+    found = means[groups.size() > 1].reset_index()
+    return pd.concat([table, found[table.columns]]) if len(found) else table
 
 
 def speed_columns(speed: pd.DataFrame) -> pd.DataFrame:

@@ -58,6 +58,7 @@ def main(
     figures: Sequence[str],
     study: str,
     pairs: Sequence[str],
+    directions: Mapping[str, Sequence[str]],
     evaluations: Mapping[str, Mapping[str, str]],
     teachers: Sequence[str],
     output: str,
@@ -68,12 +69,14 @@ def main(
         scores: the study's table.
         speeds: one table a pair.
         trainings: as `.../{dataset}/{pair}/{system}/seed{seed}/training.json`.
-        counts: as `.../{dataset}/{pair}/corpus/{split}.counts.tsv`.
-        provenance: as `.../{dataset}/{pair}/raw/{split}.json`.
+        counts: as `.../{dataset}/{pair}/corpus/{split}.counts.tsv`; of multilingual
+            pairs in a folder for each direction.
+        provenance: as `.../{dataset}/{direction}/raw/{split}.json`.
         sources: one test set a pair, for the examples; likewise `references`, and
             `translations`, one a system.
         figures: as `.../{dataset}/{pair}/{name}.svg`.
         pairs: as `dataset/pair`.
+        directions: by pair, its directions as `dataset/direction`.
         evaluations: by pair, the system that is the `baseline` of scores, and the one
             that is the `speed_reference`.
         teachers: the systems that teach others; they take no part in "best".
@@ -96,7 +99,7 @@ def main(
         shown = example_systems(testsets[0], baseline, teachers)
         section = {
             "name": name,
-            "languages": pair.split("-"),
+            "languages": Path(directions[name][0]).name.split("-"),
             "baseline": baseline,
             "speed_reference": evaluations[name]["speed_reference"],
             "scores": [score_table(testset, teachers) for testset in testsets],
@@ -107,14 +110,15 @@ def main(
             },
             "trainings": training_table(of_pair(name, trainings)),
             "counts": {
-                Path(path).name.removesuffix(".counts.tsv"): pd.read_csv(
+                path.rpartition("/corpus/")[2].removesuffix(".counts.tsv"): pd.read_csv(
                     path, sep="\t"
                 ).to_dict("records")
                 for path in of_pair(name, counts)
             },
             "provenance": {
-                Path(path).stem: json.loads(Path(path).read_text())
-                for path in of_pair(name, provenance)
+                raw_name(path, place, name): json.loads(Path(path).read_text())
+                for place in directions[name]
+                for path in of_pair(place, provenance)
             },
             "examples": examples(
                 list(read_lines(*of_pair(name, sources))),
@@ -142,6 +146,12 @@ def main(
     )
     with atomic_write(output) as file:
         file.write(page)
+
+
+def raw_name(path: str, place: str, name: str) -> str:
+    """What a raw text is called: its split, of several directions with theirs."""
+    split = Path(path).stem
+    return split if place == name else f"{Path(place).name}/{split}"
 
 
 def of_pair(name: str, paths: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ def main() -> None:
     folder = Path(settings["folder"])
     files = Files(
         train=[Path(settings["tokens"])],
-        valid=tuple(map(Path, settings["valid"])),
+        valid=[tuple(map(Path, settings["valid"]))],
         vocabs=(Path(settings["spm"]), Path(settings["spm"])),
     )
     rounds = Rounds(settings["updates"])

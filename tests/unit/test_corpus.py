@@ -115,14 +115,22 @@ class Cleaned:
         self.counts: dict[str, tuple[int, int]] = {}
 
     def __call__(
-        self, rows, config, split="train", shares=None, protected=(), processes=1
+        self,
+        rows,
+        config,
+        split="train",
+        shares=None,
+        protected=(),
+        processes=1,
+        tag=None,
     ):
         raw = self.folder / "raw.tsv.gz"
         with atomic_write(raw) as file:
             file.writelines("\t".join(row) + "\n" for row in rows)
         counts = self.folder / "counts.tsv"
         shares = shares or {}
-        clean(raw, *self.files, counts, config, split, shares, protected, processes)
+        arguments = (counts, config, split, shares, protected, processes, tag)
+        clean(raw, *self.files, *arguments)
         header, *lines = (line.split("\t") for line in read_lines(counts))
         assert header == ["step", "kept", "dropped"]
         self.counts = {step: (int(kept), int(drop)) for step, kept, drop in lines}
@@ -194,6 +202,21 @@ def test_splits_of_one_raw_file_hold_every_row_once(cleaned: Cleaned) -> None:
         numbers = [int(src.split()[1]) for src, _ in pairs]
         assert {split_of(f"page{n // 3}", shares) for n in numbers} == {split}
         assert len(numbers) % 3 == 0
+
+
+def test_tag_is_put_before_the_source_and_hides_no_test_sentence(
+    cleaned: Cleaned, tmp_path: Path
+) -> None:
+    rows = [("1", "ein Haus", "a house"), ("2", "ein Hund", "a dog")]
+    tagged = [("<2en> ein Haus", "a house"), ("<2en> ein Hund", "a dog")]
+    assert cleaned(rows, LOOSE, tag="<2en>") == tagged
+    assert cleaned(rows, None, split="test", tag="<2en>") == tagged
+    # what stands in a test set, there with the tag of another language, is dropped
+    test = tmp_path / "test.de", tmp_path / "test.fr"
+    test[0].write_text("<2fr> ein Haus\n")
+    test[1].write_text("une maison\n")
+    assert cleaned(rows, LOOSE, protected=[test], tag="<2en>") == tagged[1:]
+    assert cleaned.counts["contaminated"] == (1, 1)
 
 
 def test_published_text_keeps_every_line(cleaned: Cleaned) -> None:

@@ -8,6 +8,7 @@ import pytest
 import sacrebleu
 import torch
 
+from a2d import evaluate as evaluate_module
 from a2d.checkpoint import count_parameters
 from a2d.config import EvaluateJob, Run, parse
 from a2d.evaluate import evaluate, greedily, measure_speed
@@ -80,6 +81,20 @@ def test_facts_of_a_system(
     size = (trained / "model.safetensors").stat().st_size
     assert facts["megabytes"] == pytest.approx(size / 1e6)
     assert 0.8 * size < 1e6 * facts["compressed_megabytes"] < size  # it is all noise
+
+
+def test_legacy_score_is_in_the_language_of_the_test_set(
+    job: EvaluateJob, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    languages = []
+    monkeypatch.setattr(
+        evaluate_module,
+        "legacy_bleu",
+        lambda hypotheses, references, language: languages.append(language),
+    )
+    for testset in ("test", "test.de-fr"):
+        evaluate(job.decode, trained, SOURCES, REFERENCES, testset, 1)
+    assert languages == ["en", "fr"]
 
 
 def test_speed_is_relative_to_the_reference_s_beam(

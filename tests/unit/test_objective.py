@@ -29,6 +29,7 @@ def make_batch(sentences: Sequence[tuple[list[int], list[int]]]) -> Batch:
         pad([tgt for _, tgt in sentences], start=BOS),
         pad([tgt for _, tgt in sentences], end=EOS),
         torch.ones(len(sentences)),
+        torch.zeros(len(sentences)),
     )
 
 
@@ -156,6 +157,31 @@ def test_ensemble_is_a_distribution() -> None:
     torch.testing.assert_close(found, (singles[0] + singles[1]) / 2)
 
 
+def test_teachers_vote_in_the_directions_that_they_know() -> None:
+    losses = parse(Losses, {"word_kd": 0.3})
+    objective = make_objective(losses, num_teachers=3)
+    first, second, third = objective._teachers
+    batch = make_batch(SENTENCES)
+    batch.directions = torch.tensor([1, 0, 1, 0])
+    voting = Objective(
+        objective.student, [first, second, third], losses, SMOOTHING, [[0], [1, 2]]
+    )
+    expected = torch.zeros((), dtype=torch.float64)
+    for rows, teachers in (([1, 3], [first]), ([0, 2], [second, third])):
+        alone = Objective(objective.student, teachers, losses, SMOOTHING)
+        part = make_batch([SENTENCES[i] for i in rows])
+        tokens = (batch.src_tokens, batch.tgt_tokens)
+        expected = expected + alone(part, *tokens, 1)["loss"]
+    torch.testing.assert_close(forward(voting, batch)["loss"], expected)
+    # where all know all directions, it is an ensemble
+    whole = Objective(
+        objective.student, objective._teachers, losses, SMOOTHING, [[0, 1, 2]] * 2
+    )
+    torch.testing.assert_close(
+        forward(whole, batch)["loss"], forward(objective, batch)["loss"]
+    )
+
+
 def test_parts_are_reported_as_they_apply(both_losses: Losses) -> None:
     plain = forward(make_objective(Losses(), 0), BATCH)
     assert set(plain) == {"loss", "nll"}
@@ -209,7 +235,7 @@ def test_padding_changes_nothing(recipe: dict[str, Any]) -> None:
     objective = make_objective(parse(Losses, recipe)).float()
     objective._teachers[0].float()
     padded = [F.pad(t, (0, 3)) for t in (BATCH.src, BATCH.tgt_input, BATCH.tgt)]
-    wider = Batch(*padded, BATCH.weights)
+    wider = Batch(*padded, BATCH.weights, BATCH.directions)
     assert (wider.src_tokens, wider.tgt_tokens) == (14, 15)
     for name, part in forward(objective, BATCH).items():
         torch.testing.assert_close(

@@ -15,10 +15,11 @@ from a2d.config import (
     FetchJob,
     LocalFiles,
     Prune,
-    Vocab,
+    VocabJob,
 )
 from a2d.study import (
     curve_name,
+    directions,
     expand,
     job_settings,
     resolve_pair,
@@ -33,9 +34,14 @@ TEXT = {"train": "train.{lang}", "valid": {"hold_out": 0.1}, "test": "test.{lang
 
 @pytest.fixture
 def values() -> dict[str, Any]:
-    """The project's systems on two small pairs of local files."""
+    """The paper's systems on two small pairs of local files."""
     values = copy.deepcopy(PROJECT)
-    del values["systems"]["pruned"]  # it repeats the mistakes of its start
+    values["systems"] = {
+        name: row
+        for name, row in values["systems"].items()
+        if name in PROJECT["studies"]["paper"]["systems"]
+        and name != "pruned"  # it repeats the mistakes of its start
+    }
     more = {"more_tests": {"far_news": "news.{lang}"}}
     values["datasets"] = {"toy": {"pairs": {"de-en": dict(TEXT), "de-fr": TEXT | more}}}
     values["study"] = "small"
@@ -189,8 +195,7 @@ def test_settings_of_each_job(values: dict[str, Any]) -> None:
     )
     assert settings("fetch_train").sources == [LocalFiles(files="train.{lang}")]
     assert settings("clean") == CleanJob(filters=config.clean, hold_out={"valid": 0.1})
-    assert settings("vocab") == config.vocab
-    assert isinstance(settings("vocab"), Vocab)
+    assert settings("vocab") == VocabJob(**config.vocab.model_dump(), tags=[])
     made = settings("distill_seq_inter")
     assert isinstance(made, DistillJob)
     assert (made.beam_size, made.choose, made.shards) == (35, "closest", 20)
@@ -395,6 +400,119 @@ def test_source_of_a_copy_is_an_ancestor(values: dict[str, Any]) -> None:
     values["systems"]["teacher"]["teacher"] = "privileged"
     told = {line.partition(":")[0] for line in mistakes(values)}
     assert told == {"systems.teacher", "systems.privileged"}
+
+
+# Several directions -----------------------------------------------------------------
+
+
+@pytest.fixture
+def several(values: dict[str, Any]) -> dict[str, Any]:
+    """The same with a multilingual row, which a study trains."""
+    dataset = values["datasets"]["toy"]
+    dataset["multilingual"] = {"de-en+fr": {}}
+    values["systems"]["german"] = {"model": "teacher", "directions": "de-en"}
+    values["systems"]["french"] = {"model": "teacher", "directions": "de-fr"}
+    values["systems"]["both"] = {
+        "model": "student",
+        "teacher": ["german", "french"],
+        "losses": {"word_kd": 0.5},
+    }
+    values["studies"]["several"] = {
+        "pairs": ["toy/de-en+fr"],
+        "systems": ["teacher", "german", "french", "both"],
+        "seeds": [1],
+    }
+    return values
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("de-en", ["de-en"]),
+        ("de-en+fr", ["de-en", "de-fr"]),
+        ("de+fr-en+fr", ["de-en", "de-fr", "fr-en"]),  # fr-fr is nothing
+        ("en+de-fr+de", ["de-fr"]),
+    ],
+)
+def test_name_tells_the_directions(
+    several: dict[str, Any], name: str, expected: list[str]
+) -> None:
+    dataset = several["datasets"]["toy"]
+    dataset["pairs"]["fr-en"] = TEXT
+    dataset["multilingual"] = {} if name == "de-en" else {name: {}}
+    config = resolve_pair(several, "toy", name)
+    assert directions(config, "toy", name) == expected
+
+
+def test_multilingual_jobs_know_tags_and_directions(several: dict[str, Any]) -> None:
+    validate(several)
+    pair = "de-en+fr"
+    config = resolve_pair(several, "toy", pair)
+    found = {
+        job: job_settings(config, "toy", pair, job)
+        for job in ("clean_de-en", "clean_de-fr", "vocab")
+    }
+    assert found["clean_de-fr"] == CleanJob(
+        filters=config.clean, hold_out={"valid": 0.1}, tag="<2fr>"
+    )
+    assert found["clean_de-en"].model_dump()["tag"] == "<2en>"
+    assert found["vocab"].model_dump()["tags"] == ["<2en>", "<2fr>"]
+    learned = {
+        name: resolve_run(config, "toy", pair, name, 1).directions
+        for name in ("teacher", "german", "both")
+    }
+    assert learned == {
+        "teacher": ["de-en", "de-fr"],
+        "german": ["de-en"],
+        "both": ["de-en", "de-fr"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (
+            "datasets/toy/multilingual",
+            {"de+it-en+fr": {}},
+            "datasets.toy.multilingual.de+it-en+fr: the dataset has no pair for it; "
+            "add one to its pairs",
+        ),
+        (
+            "datasets/toy/multilingual/de-en+fr/override",
+            {"vocab": {"joint": False}},
+            "datasets.toy.multilingual.de-en+fr: its languages need a joint vocabulary",
+        ),
+        (
+            "datasets/toy/multilingual/de-en+fr/override",
+            {"vocab": {"jiont": False}},
+            "datasets.toy.multilingual.de-en+fr.override: vocab.jiont: there is no",
+        ),
+        ("datasets/toy/multilingual", {"de-en": {}}, "datasets.toy.multilingual.de-en"),
+        (
+            "systems/german/directions",
+            ["de-it"],
+            "systems.german.directions: toy/de-en+fr has no direction de-it; ",
+        ),
+        (
+            "systems/both/teacher",
+            ["german"],
+            "systems.both.teacher: none of its teachers learns de-fr (on toy/de-en+fr)",
+        ),
+        (
+            "systems/both/losses",
+            {"a2d": 1},
+            "systems.both.losses.a2d: attention maps are aligned with one teacher",
+        ),
+        ("train/sampling_temperature", 0.5, "train.sampling_temperature: "),
+    ],
+)
+def test_mistakes_of_several_directions_are_told(
+    several: dict[str, Any], path: str, value: Any, expected: str
+) -> None:
+    set_in(several, path, value)
+    if path == "datasets/toy/multilingual":
+        several["studies"].pop("several")
+    assert any(line.startswith(expected) for line in mistakes(several))
 
 
 # Mistakes ---------------------------------------------------------------------------

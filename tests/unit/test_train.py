@@ -19,10 +19,19 @@ from a2d import train as train_module
 from a2d.__main__ import main
 from a2d.config import Prune, Run, Train, UserError, dump
 from a2d.data import Batch, ParallelData, encode
+from a2d.distributed import Worker
 from a2d.initialize import load_model
 from a2d.model import Transformer
 from a2d.prune import magnitude_masks, prunable
-from a2d.train import Files, Interrupted, Training, learning_rate, train, uses_bfloat16
+from a2d.train import (
+    Files,
+    Interrupted,
+    Training,
+    learning_rate,
+    train,
+    uses_bfloat16,
+    voters,
+)
 from a2d.vocab import Vocab
 
 A2D = {"word_kd": 0.5, "a2d": 1.0}
@@ -157,7 +166,7 @@ def test_interruption_is_told_without_a_traceback(
 ) -> None:
     (tmp_path / "config.yaml").write_text(dump(make_run()))
     interrupt_after(monkeypatch, 2, signal.SIGTERM)
-    arguments = [tmp_path, "--tokens", *files.train, "--valid", *files.valid]
+    arguments = [tmp_path, "--tokens", *files.train, "--valid", *files.valid[0]]
     arguments += ["--vocab", *files.vocabs]
     assert main(["train", *map(str, arguments)]) not in (0, None)
     assert "interrupted at step 2; its state is saved" in capsys.readouterr().err
@@ -200,11 +209,11 @@ def test_fingerprint_changes_with_every_file(
     assert before == fingerprint(teacher_files)
     other = tmp_path / "model.safetensors"
     other.write_text("something else")
-    src, _ = teacher_files.valid
-    encode(teacher_files.valid, teacher_files.vocabs, tmp_path / "tokens", threads=1)
+    (valid,) = teacher_files.valid
+    encode(valid, teacher_files.vocabs, tmp_path / "tokens", threads=1)
     replaced: dict[str, dict[str, Any]] = {
         "train": {"train": [tmp_path / "tokens"]},
-        "valid": {"valid": (src, other)},
+        "valid": {"valid": [(valid[0], other)]},
         "vocab": {"vocabs": (teacher_files.vocabs[0], other)},
         "teacher": {"teachers": [tmp_path]},
     }
@@ -331,6 +340,43 @@ def test_alignment_without_weight_trains_as_word_kd_alone(
     ]
     assert weights[0] == weights[1]
     assert metrics_of(tmp_path / "word_kd") == metrics_of(tmp_path / "a2d")
+
+
+def test_several_directions_share_a_training(
+    make_run: Callable[..., Run],
+    make_trained: Callable[..., Path],
+    teacher_files: Files,
+    tmp_path: Path,
+) -> None:
+    """Each has its text, its share of the validation sample and its teachers."""
+    run = make_run("both", {"word_kd": 0.5}, max_steps=4, valid_sentences=6)
+    run = run.model_copy(update={"directions": ["de-en", "fr-en"]})
+    french = make_run("french").model_copy(update={"directions": ["fr-en"]})
+    (german,) = teacher_files.teachers
+    teachers = [german, make_trained(french, tmp_path / "french")]
+    assert voters(run, teachers) == [[0], [1]]
+    (valid,) = teacher_files.valid
+    encode(valid, teacher_files.vocabs, tmp_path / "tokens", threads=1)
+    files = dataclasses.replace(
+        teacher_files,
+        train=[*teacher_files.train, tmp_path / "tokens"],
+        valid=[valid, valid],
+        teachers=teachers,
+    )
+    training = Training(run, files, tmp_path, Worker(0, 1, torch.device("cpu")))
+    assert len(training.valid) == 2 * 20
+    first = valid[0].read_text().splitlines()[:3]
+    assert list(training.valid_src) == first * 2
+    assert training.objective._voters == [[0], [1]]
+    seen = {
+        int(direction)
+        for batches in training.updates()
+        for batch in batches
+        for direction in batch.directions
+    }
+    assert seen == {0, 1}
+    train(run, files, tmp_path / "out")
+    assert metrics_of(tmp_path / "out")[-1]["step"] == 4
 
 
 def test_patience_ends_training(
@@ -508,7 +554,7 @@ def test_two_processes_equal_two_micro_batches(
 ) -> None:
     """Also where the first process has seen a long sentence and the other has not."""
     src, tgt = (tmp_path / f"train.{language}" for language in ("de", "en"))
-    corpus, tokens = files.valid[0].parent, tmp_path / "train.tokens"
+    corpus, tokens = files.valid[0][0].parent, tmp_path / "train.tokens"
     for path in (src, tgt):
         short = (corpus / path.name).read_text()
         path.write_text(short + "🦄" * 100 + "\n")  # 401 tokens
@@ -532,7 +578,7 @@ def test_two_processes_equal_two_micro_batches(
 
     (tmp_path / "two").mkdir()
     (tmp_path / "two/config.yaml").write_text(dump(two))
-    arguments = [tmp_path / "two", "--tokens", tokens, "--valid", *files.valid]
+    arguments = [tmp_path / "two", "--tokens", tokens, "--valid", *files.valid[0]]
     arguments += ["--vocab", *files.vocabs]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -38,6 +38,20 @@ def test_known_words_are_short(vocabs: tuple[Vocab, Vocab]) -> None:
     assert len(tokens) <= 4
 
 
+def test_tags_are_pieces_of_their_own(pair: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tags.spm"
+    tags = ["<2de>", "<2hsb>"]
+    train_vocab([pair / "corpus/train.de"], path, 300, "bpe", tags)
+    vocab = Vocab(path)
+    assert [vocab.pieces[i] for i in range(4, 6)] == tags
+    (plain,), (tagged,) = (
+        vocab.encode(["eins zwei"]),
+        vocab.encode(["<2hsb> eins zwei"]),
+    )
+    assert tagged[-len(plain) :] == plain
+    assert [vocab.pieces[t] for t in tagged[: -len(plain)]] == ["▁", "<2hsb>"]
+
+
 def test_special_tokens(vocabs: tuple[Vocab, Vocab]) -> None:
     vocab, _ = vocabs
     assert len(vocab) == len(vocab.pieces) == 320

@@ -179,7 +179,7 @@ def score_pair(pair: Path, seeds: list[int], samples: int = 10) -> str:
     collect_scores.main(
         [str(run / "scores/test.json") for run in runs],
         [str(run / "translations/test.txt") for run in runs],
-        [str(pair / f"corpus/test.{pair.name.split('-')[1]}")],
+        [str(pair / f"corpus/test.{pair.name.split('-')[1]}")] * len(runs),
         str(pair / "speed.tsv"),
         "student",
         samples,
@@ -242,6 +242,7 @@ def write_page(results: Path, names: list[str], seeds: list[int]) -> Path:
         figures=figures,
         study="demo",
         pairs=names,
+        directions={name: [name] for name in names},
         evaluations={
             name: {"baseline": "student", "speed_reference": "teacher"}
             for name in names
@@ -296,7 +297,7 @@ def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
             str(pair / f"{system}/seed{seed}/translations/test.txt")
             for system, seed in runs
         ],
-        [write_text(pair / "corpus/test.dsb", ["a", "b", "c"])],
+        [write_text(pair / "corpus/test.dsb", ["a", "b", "c"])] * len(runs),
         write_text(pair / "speed.tsv", [line.replace(" ", "\t") for line in speed]),
         "student",
         100,
@@ -322,6 +323,36 @@ def test_score_table_has_a_row_for_each_file_in_order(scored: pd.DataFrame) -> N
     assert list(scored.parameters) == [5120000, 5120000, 1250000, 1250000]
     assert list(scored.bleu - scored.greedy_bleu) == pytest.approx([0.8] * 4, abs=1e-3)
     assert set(scored.bleu_signature) == {"nrefs:1|tok:13a"}
+
+
+def test_directions_of_a_multilingual_system_have_an_average() -> None:
+    rows = [
+        ("base", "test.de-en", 3, 20.0, 1.0, 0.5, 100),
+        ("base", "test.fr-en", 5, 30.0, 2.0, 0.1, 100),
+        ("base", "news.fr-en", 7, 40.0, 2.0, 0.1, 100),
+        ("tuned", "test.de-en", 3, 25.0, None, None, 50),
+    ]
+    columns = ["system", "testset", "sentences", "bleu", "bleu_delta", "bleu_p"]
+    table = pd.DataFrame(rows, columns=[*columns, "parameters"]).assign(seed=1)
+    for column in {*collect_scores.AVERAGED, "chrf_p"} - set(table.columns):
+        table[column] = 1.0
+    found = collect_scores.with_averages(table)
+    assert list(found.testset) == [*table.testset, "average.test"]
+    last = found.iloc[-1]
+    assert (last.system, last.seed, last.sentences) == ("base", 1, 8)
+    assert (last.bleu, last.bleu_delta, last.parameters) == (25, 1.5, 100)
+    assert pd.isna(last.bleu_p)
+    assert pd.isna(last.chrf_p)
+    ordinary = table.assign(testset="test").iloc[:1]
+    pd.testing.assert_frame_equal(collect_scores.with_averages(ordinary), ordinary)
+
+
+def test_page_of_several_directions_names_them(tmp_path: Path) -> None:
+    assert report.raw_name("results/t/de-en/raw/train.json", "t/de-en", "t/de-en") == (
+        "train"
+    )
+    path = "results/t/fr-en/raw/train.json"
+    assert report.raw_name(path, "t/fr-en", "t/de+fr-en") == "fr-en/train"
 
 
 def test_systems_are_compared_with_the_baseline_of_their_seed(

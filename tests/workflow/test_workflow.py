@@ -266,6 +266,71 @@ def test_changed_system_reruns_alone_with_what_depends_on_it(finished: Project):
     assert not distilled
 
 
+@pytest.fixture(scope="module")
+def several(finished: Project) -> Project:
+    """The same project after the study of a multilingual pair too."""
+    finished.run("--config", "study=several")
+    return finished
+
+
+def test_every_direction_is_scored_and_the_average(several: Project):
+    table = pd.read_csv(several.path("several/scores.tsv"), sep="\t")
+    both = ["test.de-en", "test.en-de", "average.test"]
+    assert table.groupby("system", sort=False)["testset"].apply(list).to_dict() == {
+        "teacher": both,
+        "forward": both[:1],
+        "backward": both[1:2],
+        "merged": both,
+    }
+    merged = table[table.system == "merged"].set_index("testset").bleu
+    assert merged["average.test"] == pytest.approx(merged[both[:2]].mean(), abs=1e-3)
+    folder = several.path("toy/de+en-de+en")
+    for direction, target in (("de-en", "en"), ("en-de", "de")):
+        found = lines(folder / f"merged/seed1/translations/test.{direction}.txt")
+        references = lines(folder / f"corpus/{direction}/test.{target}")
+        assert merged[f"test.{direction}"] == pytest.approx(
+            scores(found, references)["bleu"], abs=1e-3
+        )
+
+
+def test_directions_have_tags_and_share_no_test_sentence(several: Project):
+    folder = several.path("toy/de+en-de+en/corpus")
+    tests: dict[str, set[str]] = {"de": set(), "en": set()}
+    for direction in ("de-en", "en-de"):
+        src, tgt = direction.split("-")
+        for split in ("train", "test"):
+            sources = lines(folder / direction / f"{split}.{src}")
+            assert all(line.startswith(f"<2{tgt}> ") for line in sources)
+        tests[src] |= {
+            line.partition(" ")[2] for line in lines(folder / f"{direction}/test.{src}")
+        }
+        tests[tgt] |= set(lines(folder / direction / f"test.{tgt}"))
+    for direction in ("de-en", "en-de"):
+        src, tgt = direction.split("-")
+        train = lines(folder / direction / f"train.{src}")
+        assert not tests[src] & {line.partition(" ")[2] for line in train}
+        assert not tests[tgt] & set(lines(folder / direction / f"train.{tgt}"))
+    vocab = Vocab(folder.parent / "vocab/de+en.spm")
+    assert vocab.pieces[4:6] == ["<2de>", "<2en>"]
+
+
+def test_each_direction_is_distilled_by_its_own_teacher(several: Project):
+    folder = several.path("toy/de+en-de+en")
+    made = folder / "distilled/seq_kd/forward-seed1+backward-seed1"
+    for direction, teacher in (("de-en", "forward"), ("en-de", "backward")):
+        src, tgt = direction.split("-")
+        backend, vocabs = open_models([folder / f"{teacher}/seed1"], "ctranslate2", 1)
+        job = load(DistillJob, folder / "settings/distill_seq_kd.yaml")
+        decode = job.decode.model_copy(update={"beam_size": job.beam_size})
+        sources = lines(folder / f"corpus/{direction}/train.{src}")[:20]
+        found = translate(backend, vocabs, sources, decode)
+        assert lines(made / direction / f"train.{tgt}")[:20] == [
+            best.text for best, *_ in found
+        ]
+    page = several.path("several/report.html").read_text()
+    assert "en-de/train" in page
+
+
 def test_snakemake_report_has_captions_and_categories(finished: Project):
     path = finished.folder / "report.zip"
     finished.run("--report", str(path))
