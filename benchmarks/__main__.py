@@ -43,7 +43,8 @@ def machine() -> str:
     return (
         f"{datetime.date.today()}, {cpu}, {os.cpu_count()} cores, no GPU, "
         f"Python {platform.python_version()}, {ours}; "
-        f"peers {', '.join(pinned).replace('==', ' ')}. Command: `make bench`. Seed 1."
+        f"peers {', '.join(pinned).replace('==', ' ')}. Command: `python -m benchmarks "
+        "--groups GROUP`, one group of rows after the other. Seed 1."
     )
 
 
@@ -90,6 +91,7 @@ def main() -> None:
         folder = Path(name)
         groups: dict[str, Callable[[], list[Row]]] = {
             "training": lambda: training.measure(text, folder / "training", peers),
+            "memory": training.memory_of_a_step,
             "decoding": lambda: decoding.measure(PAIR, folder / "decoding", peers),
             "preparation": lambda: preparation.measure(text, folder / "text", peers),
             "workflow": lambda: workflow.measure(PAIR.absolute(), folder / "workflow"),

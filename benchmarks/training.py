@@ -1,4 +1,4 @@
-"""Throughput of training, and the price of Align-to-Distill."""
+"""Throughput of training, and the price of Align-to-Distill in time and memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -237,8 +237,12 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def peak_memory(recipe: str, length: int) -> float:
-    """Most memory of a process in MB that does two steps on sentences of a length."""
+def peak_memory(recipe: str, length: int) -> tuple[float, float]:
+    """Of a step on sentences of a length, in MB.
+
+    Returns:
+        Most memory of the process, and of its tensors alone, weights left out.
+    """
     keep_freed_memory()
     torch.manual_seed(1)
     torch.set_num_threads(1)
@@ -252,11 +256,20 @@ def peak_memory(recipe: str, length: int) -> float:
     tokens = torch.randint(4, VOCAB_SIZE, (MAX_TOKENS // length, length))
     ones = torch.ones(len(tokens))
     batch = Batch(tokens, tokens, tokens, ones, torch.zeros_like(ones))
-    for _ in range(2):
+
+    def step() -> None:
         optimizer.zero_grad()
         objective(batch, tokens.numel(), tokens.numel(), 1)["loss"].backward()
         optimizer.step()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+    step()
+    step()
+    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    with torch.profiler.profile(profile_memory=True) as profile:
+        step()
+    events = profile.profiler.kineto_results.events()  # type: ignore[union-attr]
+    changes = [event.nbytes() for event in events if event.name() == "[memory]"]
+    return process, max(accumulate(changes)) / 1e6
 
 
 def memory_of_a_step() -> list[Row]:
@@ -266,9 +279,11 @@ def memory_of_a_step() -> list[Row]:
         found = {}
         for recipe in RECIPES:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                found[recipe] = [pool.submit(peak_memory, recipe, length).result()]
-        name = f"A2D step: peak memory, sentences of {length} tokens"
-        rows += rows_of(name, found, "MB")
+                found[recipe] = pool.submit(peak_memory, recipe, length).result()
+        for number, what in enumerate(("the process", "its tensors")):
+            name = f"A2D step, sentences of {length} tokens: peak memory of {what}"
+            peaks = {recipe: [peak[number]] for recipe, peak in found.items()}
+            rows += rows_of(name, peaks, "MB")
     return rows
 
 
@@ -278,4 +293,4 @@ def measure(text: tuple[Path, Path], folder: Path, peers: Sequence[str]) -> list
     rows = [
         row for system in LAYERS for row in throughput(system, settings, folder, peers)
     ]
-    return rows + align_to_distill(settings) + memory_of_a_step()
+    return rows + align_to_distill(settings)
