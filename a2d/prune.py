@@ -1,7 +1,7 @@
 """Magnitude pruning: which weights become zero, and stay it.
 
-See, Luong and Manning (2016, section 3.2) name the scopes; Kim and Rush (2016, section
-5.3) prune distilled students.
+See, Luong and Manning (2016, section 3.2) name the scopes; Kim and Rush (2016) prune
+distilled students.
 """
 
 from __future__ import annotations

@@ -27,8 +27,6 @@ HEADS = ("d_model", "num_heads")
 WIDTHS = (*HEADS, "d_ff")
 TYING = ("none", "decoder", "all")
 """Each ties what the one before does, and more."""
-Curves = dict[str, list[tuple[str, Any]]]
-"""Names and rows of systems, by the row with a list of sparsities."""
 OVERRIDABLE = (
     "clean",
     "vocab",
@@ -54,14 +52,18 @@ def validate(values: dict[str, Any]) -> Config:
             *(("pairs", name) for name in dataset.pairs),
             *(("multilingual", name) for name in dataset.multilingual),
         ):
+            place = f"datasets.{dataset_name}.{table}.{pair_name}.override"
             try:
                 resolved = resolve_pair(values, dataset_name, pair_name)
             except ConfigError as error:
-                mistakes += [
-                    f"datasets.{dataset_name}.{table}.{pair_name}.override: {line}"
-                    for line in str(error).splitlines()
-                ]
+                mistakes += [f"{place}: {line}" for line in str(error).splitlines()]
             else:
+                mistakes += [
+                    f"{place}: there is no {name} any more; a list of sparsities "
+                    "cannot be changed here, because systems are named after them"
+                    for name in config.systems
+                    if name not in resolved.systems
+                ]
                 mistakes += _bad_systems(resolved, f"{dataset_name}/{pair_name}")
                 mistakes += _bad_directions(resolved, dataset_name, pair_name)
     if mistakes:
@@ -73,40 +75,40 @@ def expand(values: dict[str, Any]) -> dict[str, Any]:
     """The configuration with each list of sparsities written out.
 
     A row `pruned` with the sparsities 0.5 and 0.9 becomes the rows `pruned_50` and
-    `pruned_90`, and so does its name in the studies. What has a wrong shape stays as
-    it is, for `parse` to tell.
-
-    Raises:
-        ConfigError: if two systems would have one name.
+    `pruned_90`, and so does its name in the studies; a row that has the name of one
+    of them, as in an override, changes its values. What has a wrong shape stays as it
+    is, for `parse` to tell.
     """
-    curves = _curves(values)
-    if not curves:
+    systems: dict[str, Any] = {}
+    members: dict[str, list[str]] = {}
+    for name, row in _table(values, "systems").items():
+        prune = row.get("prune") if isinstance(row, dict) else None
+        settings = prune if isinstance(prune, dict) else {"sparsity": prune}
+        found = settings.get("sparsity")
+        if isinstance(found, list) and all(isinstance(s, int | float) for s in found):
+            for sparsity in found:
+                member = name + _percent(sparsity)
+                members.setdefault(name, []).append(member)
+                systems[member] = row | {"prune": settings | {"sparsity": sparsity}}
+        elif isinstance(row, dict):
+            systems[name] = _merge(systems.get(name, {}), row)
+        else:
+            systems[name] = row
+    if not members:
         return values
-    rows = [
-        member
-        for name, row in values["systems"].items()
-        for member in curves.get(name, [(name, row)])
-    ]
-    names = [name for name, _ in rows]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(
-                f"systems.{name}: with the lists of sparsities written out, two "
-                "systems have this name; rename one row or drop a sparsity"
-            )
     studies = {
         name: row
         | {
             "systems": [
                 member
                 for system in row["systems"]
-                for member, _ in curves.get(str(system), [(system, None)])
+                for member in members.get(str(system), [system])
             ]
         }
         for name, row in _table(values, "studies").items()
         if isinstance(row, dict) and isinstance(row.get("systems"), list)
     }
-    return _merge(values, {"studies": studies}) | {"systems": dict(rows)}
+    return _merge(values, {"studies": studies}) | {"systems": systems}
 
 
 def curve_name(system: str, sparsity: float) -> str:
@@ -121,8 +123,7 @@ def resolve_pair(values: dict[str, Any], dataset: str, pair: str) -> Config:
         ConfigError: if the dataset's or the pair's override does not fit.
     """
     rows = values["datasets"][dataset]
-    merged = expand(values)
-    curves = _curves(values)
+    merged = values
     row = (rows["pairs"] | rows.get("multilingual", {}))[pair]
     for override in (rows.get("override", {}), row.get("override", {})):
         wrong = set(override) - set(OVERRIDABLE)
@@ -131,9 +132,8 @@ def resolve_pair(values: dict[str, Any], dataset: str, pair: str) -> Config:
                 f"{', '.join(sorted(wrong))}: an override may hold only "
                 f"{', '.join(OVERRIDABLE)}"
             )
-        systems = _overridden(_table(override, "systems"), curves)
-        merged = _merge(merged, override | ({"systems": systems} if systems else {}))
-    return parse(Config, merged)
+        merged = _merge(merged, override)
+    return parse(Config, expand(merged))
 
 
 def directions(config: Config, dataset: str, pair: str) -> list[str]:
@@ -217,48 +217,9 @@ def _table(values: dict[str, Any], key: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _sparsity(row: dict[str, Any]) -> Any:
-    """What a row of `systems:` says of sparsity, if anything."""
-    prune = row.get("prune")
-    return prune.get("sparsity") if isinstance(prune, dict) else prune
-
-
 def _percent(sparsity: float) -> str:
     """End of a pruned system's name: `_80` of 0.8, `_92_5` of 0.925."""
     return f"_{100 * sparsity:g}".replace(".", "_")
-
-
-def _curves(values: dict[str, Any]) -> Curves:
-    """The rows that each row with a list of sparsities stands for."""
-    curves: Curves = {}
-    for name in (systems := _table(values, "systems")):
-        row = _table(systems, name)
-        found = _sparsity(row)
-        if isinstance(found, list) and all(isinstance(s, int | float) for s in found):
-            prune = _table(row, "prune")
-            curves[name] = [
-                (name + _percent(s), row | {"prune": prune | {"sparsity": s}})
-                for s in found
-            ]
-    return curves
-
-
-def _overridden(systems: dict[str, Any], curves: Curves) -> dict[str, Any]:
-    """An override's `systems:`, written out; that of one system is the stronger.
-
-    Raises:
-        ConfigError: if it changes the sparsity that a written-out row is named after.
-    """
-    members = {member for curve in curves.values() for member, _ in curve}
-    for name in {*curves, *members} & set(systems):
-        if _sparsity(_table(systems, name)) is not None:
-            raise ConfigError(
-                f"systems.{name}.prune: an override cannot change the sparsities of a "
-                "list, because the systems are named after them"
-            )
-    of_curves = {m: systems[c] for c in curves if c in systems for m, _ in curves[c]}
-    others = {name: row for name, row in systems.items() if name not in curves}
-    return _merge(of_curves, others)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

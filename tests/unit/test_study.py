@@ -287,31 +287,13 @@ def test_override_of_a_list_is_of_each_and_yields_to_that_of_one(
         assert system.prune == Prune(sparsity=sparsity, scope="class_blind")
 
 
-@pytest.mark.parametrize("name", ["pruned", "pruned_80"])
-def test_override_of_sparsities_is_told(curve: dict[str, Any], name: str) -> None:
-    curve["datasets"]["toy"]["override"] = {"systems": {name: {"prune": 0.7}}}
-    lines = mistakes(curve)
-    assert {line.partition(".override: ")[2] for line in lines} == {
-        f"systems.{name}.prune: an override cannot change the sparsities of a list, "
-        "because the systems are named after them"
-    }
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"pruned_80": {"model": "student"}},
-        {"pruned": {"init": {"continue": "student"}, "prune": [0.8, 0.9, 0.8]}},
-    ],
-)
-def test_two_systems_of_one_name_are_told(
-    curve: dict[str, Any], change: dict[str, Any]
-) -> None:
-    curve["systems"] |= change
+def test_override_of_a_list_itself_is_told(curve: dict[str, Any]) -> None:
+    override = {"systems": {"pruned": {"prune": [0.5, 0.8]}}}
+    curve["datasets"]["toy"]["pairs"]["de-fr"]["override"] = override
     (line,) = mistakes(curve)
     assert line == (
-        "systems.pruned_80: with the lists of sparsities written out, two systems have "
-        "this name; rename one row or drop a sparsity"
+        "datasets.toy.pairs.de-fr.override: there is no pruned_92_5 any more; a list "
+        "of sparsities cannot be changed here, because systems are named after them"
     )
 
 
