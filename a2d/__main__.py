@@ -19,16 +19,18 @@ from typing import Any
 def fetch(args: argparse.Namespace) -> None:
     from a2d import config
     from a2d.fetch import fetch
+    from a2d.section import load
 
-    job = config.load(config.FetchJob, args.settings)
+    job = load(config.FetchJob, args.settings)
     fetch(job.sources, job.src, job.tgt, args.out, args.downloads, args.lock)
 
 
 def clean(args: argparse.Namespace) -> None:
     from a2d import config
     from a2d.corpus import clean
+    from a2d.section import load
 
-    job = config.load(config.CleanJob, args.settings)
+    job = load(config.CleanJob, args.settings)
     from_train = args.split == "train" or args.split in job.hold_out
     out_src, out_tgt = args.out
     clean(
@@ -47,9 +49,10 @@ def clean(args: argparse.Namespace) -> None:
 
 def vocab(args: argparse.Namespace) -> None:
     from a2d import config
+    from a2d.section import load
     from a2d.vocab import train_vocab
 
-    job = config.load(config.VocabJob, args.settings)
+    job = load(config.VocabJob, args.settings)
     for number, out in enumerate(args.out):
         files = args.text if job.joint else args.text[number::2]
         train_vocab(files, out, job.size, job.kind, job.tags)
@@ -63,6 +66,7 @@ def encode(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     from a2d import config
+    from a2d.section import load
     from a2d.train import Files, train
 
     files = Files(
@@ -72,7 +76,7 @@ def train(args: argparse.Namespace) -> None:
         teachers=args.teacher,
         start=args.start,
     )
-    train(config.load(config.Run, args.run / "config.yaml"), files, args.run)
+    train(load(config.Run, args.run / "config.yaml"), files, args.run)
 
 
 def export(args: argparse.Namespace) -> None:
@@ -84,9 +88,10 @@ def export(args: argparse.Namespace) -> None:
 def distill_shard(args: argparse.Namespace) -> None:
     from a2d import config
     from a2d.distill import distill_shard
+    from a2d.section import load
     from a2d.translate import open_models
 
-    job = config.load(config.DistillJob, args.settings)
+    job = load(config.DistillJob, args.settings)
     backend, vocabs = open_models(args.teacher, job.decode.backend, args.threads)
     shard, shards = args.shard
     distill_shard(job, backend, vocabs, args.text, shard, shards, args.out)
@@ -95,8 +100,9 @@ def distill_shard(args: argparse.Namespace) -> None:
 def distill(args: argparse.Namespace) -> None:
     from a2d import config
     from a2d.distill import distill
+    from a2d.section import load
 
-    job = config.load(config.DistillJob, args.settings)
+    job = load(config.DistillJob, args.settings)
     distill(job, args.text, args.shards, args.out, args.weights, args.record)
 
 
@@ -105,8 +111,9 @@ def evaluate(args: argparse.Namespace) -> None:
     from a2d.corpus import read_parallel
     from a2d.evaluate import evaluate
     from a2d.files import atomic_write
+    from a2d.section import load
 
-    decode = config.load(config.Decode, args.settings)
+    decode = load(config.Decode, args.settings)
     sources, references = zip(*read_parallel(*args.text), strict=True)
     facts, *translations = evaluate(
         decode, args.run, sources, references, args.testset, args.threads
@@ -125,8 +132,9 @@ def speed(args: argparse.Namespace) -> None:
     from a2d.corpus import read_lines
     from a2d.evaluate import measure_speed
     from a2d.files import atomic_write
+    from a2d.section import load
 
-    job = config.load(config.EvaluateJob, args.settings)
+    job = load(config.EvaluateJob, args.settings)
     share = -(-job.evaluate.speed_sentences // len(args.src))
     sources = [line for path in args.src for line in islice(read_lines(path), share)]
     rows = measure_speed(job, args.run, sources, args.threads)
@@ -137,10 +145,11 @@ def speed(args: argparse.Namespace) -> None:
 def translate(args: argparse.Namespace) -> None:
     from a2d import config
     from a2d.corpus import decode_lines, normalise
+    from a2d.section import UserError, parse
     from a2d.translate import open_models, translate
 
     if args.n_best > args.beam_size:
-        raise config.UserError(f"--n-best {args.n_best} needs as large a --beam-size")
+        raise UserError(f"--n-best {args.n_best} needs as large a --beam-size")
     search = {
         "beam_size": args.beam_size,
         "length_penalty": args.length_penalty,
@@ -148,7 +157,7 @@ def translate(args: argparse.Namespace) -> None:
         "max_length": 256,
         "backend": "torch" if len(args.model) > 1 else "ctranslate2",
     }
-    decode = config.parse(config.Decode, search)
+    decode = parse(config.Decode, search)
     backend, vocabs = open_models(
         args.model, decode.backend, args.threads, args.compute_type
     )
@@ -287,7 +296,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; a user's mistake is told in a sentence."""
     args = parser().parse_args(argv)
-    from a2d.config import Interrupted, UserError
+    from a2d.section import Interrupted, UserError
 
     try:
         args.function(args)

@@ -15,8 +15,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from a2d.config import UserError
 from a2d.files import replacing
+from a2d.section import UserError
 
 
 def save_weights(path: str | Path, weights: dict[str, Tensor]) -> None:

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import IO, cast
 
 from a2d.chunks import chunks, map_chunks
-from a2d.config import Clean, UserError
+from a2d.config import Clean
 from a2d.files import atomic_write
+from a2d.section import UserError
 
 # Files ----------------------------------------------------------------------------
 

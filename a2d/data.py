@@ -17,9 +17,10 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from a2d.chunks import chunks, cut
-from a2d.config import BOS, EOS, PAD, UserError
+from a2d.config import BOS, EOS, PAD
 from a2d.corpus import read_lines, read_parallel
 from a2d.files import replacing_folder, sha256_of
+from a2d.section import UserError
 from a2d.vocab import Vocab
 
 ENCODE_LINES = 10_000

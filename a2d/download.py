@@ -12,8 +12,8 @@ from filelock import FileLock
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from a2d.config import UserError
 from a2d.files import atomic_write, sha256_of
+from a2d.section import UserError
 
 
 class Downloads:

@@ -16,10 +16,11 @@ from a2d.checkpoint import (
     count_nonzero_parameters,
     count_parameters,
 )
-from a2d.config import Decode, EvaluateJob, Run, load, parse_testset
+from a2d.config import Decode, EvaluateJob, Run, parse_testset
 from a2d.initialize import load_model
 from a2d.metrics import legacy_bleu, scores
 from a2d.progress import tell
+from a2d.section import load
 from a2d.translate import open_models, translate
 
 

@@ -25,20 +25,20 @@ from debian.debfile import DebFile
 from filelock import FileLock
 
 from a2d import extract
-from a2d.config import (
+from a2d.corpus import decode_lines, pair_lines, unzipped
+from a2d.download import Downloads
+from a2d.extract import Row
+from a2d.files import atomic_write, sha256_of
+from a2d.progress import tell
+from a2d.section import UserError
+from a2d.sources import (
     AnySource,
     DebianPackages,
     LocalFiles,
     Mtdata,
     SacrebleuTestset,
     Url,
-    UserError,
 )
-from a2d.corpus import decode_lines, pair_lines, unzipped
-from a2d.download import Downloads
-from a2d.extract import Row
-from a2d.files import atomic_write, sha256_of
-from a2d.progress import tell
 
 
 class Text(NamedTuple):

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from a2d.checkpoint import load_weights
-from a2d.config import Model, Run, load
+from a2d.config import Model, Run
 from a2d.model import Transformer
+from a2d.section import load
 from a2d.vocab import Vocab
 
 

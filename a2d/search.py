@@ -17,8 +17,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from a2d.config import BOS, EOS, UserError
+from a2d.config import BOS, EOS
 from a2d.hypothesis import Hypothesis
+from a2d.section import UserError
 
 
 class Decoder(Protocol):

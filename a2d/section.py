@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 
 class UserError(ValueError):
@@ -38,6 +38,11 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=Section)
+
+ONE_OR_MORE = BeforeValidator(
+    lambda v: [v] if isinstance(v, str) else v, json_schema_input_type=str | list[str]
+)
+"""A list of strings, of which a single one may stand alone."""
 
 
 def load(section: type[S], path: str | Path) -> S:

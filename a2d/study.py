@@ -10,17 +10,15 @@ from a2d.config import (
     NUMERICS,
     CleanJob,
     Config,
-    ConfigError,
     DistillJob,
     EvaluateJob,
     FetchJob,
     Run,
-    Section,
     Train,
     VocabJob,
-    parse,
     target_tag,
 )
+from a2d.section import ConfigError, Section, parse
 
 LAYERS = ("num_encoder_layers", "num_decoder_layers")
 HEADS = ("d_model", "num_heads")

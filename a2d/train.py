@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 
 from a2d import checkpoint
-from a2d.config import PAD, Decode, Interrupted, Run, Train, UserError, load
+from a2d.config import PAD, Decode, Run, Train
 from a2d.corpus import read_parallel
 from a2d.data import Batch, ParallelData, encoding
 from a2d.distributed import Worker, worker
@@ -38,6 +38,7 @@ from a2d.objective import Objective, token_logits
 from a2d.progress import PROGRESS_SECONDS, clock_time, tell
 from a2d.prune import apply_masks, magnitude_masks, prunable
 from a2d.reference import TorchBackend
+from a2d.section import Interrupted, UserError, load
 from a2d.translate import translate
 from a2d.vocab import Vocab
 

@@ -12,10 +12,11 @@ import ctranslate2
 import numpy as np
 
 from a2d.chunks import cut
-from a2d.config import Decode, Run, UserError, load
+from a2d.config import Decode, Run
 from a2d.corpus import normalise
 from a2d.hypothesis import Hypothesis
 from a2d.progress import PROGRESS_SECONDS, clock_time, tell
+from a2d.section import UserError, load
 from a2d.vocab import Vocab
 
 MAX_INPUT = 1023

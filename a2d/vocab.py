@@ -8,8 +8,9 @@ from pathlib import Path
 
 import sentencepiece
 
-from a2d.config import BOS, EOS, PAD, UNK, UserError
+from a2d.config import BOS, EOS, PAD, UNK
 from a2d.files import replacing
+from a2d.section import UserError
 
 MAX_TRAINING_SENTENCES = 1_000_000
 """Sampled from larger texts: more change the vocabulary little, but need memory."""

@@ -10,12 +10,13 @@ import torch
 import yaml
 
 from a2d.checkpoint import save_weights
-from a2d.config import Decode, Model, Run, dump, load, parse
+from a2d.config import Decode, Model, Run
 from a2d.corpus import read_lines
 from a2d.distill import choose
 from a2d.export import export
 from a2d.metrics import bleu
 from a2d.model import Transformer
+from a2d.section import dump, load, parse
 from a2d.translate import Backend, CTranslate2Backend, open_models, translate
 from a2d.vocab import Vocab
 from benchmarks.contest import BENCHMARKS, Row, Worker, rows_of, seconds, take_turns

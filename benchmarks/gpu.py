@@ -19,10 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from a2d.config import BOS, EOS, PAD, Losses, Model, parse
+from a2d.config import BOS, EOS, PAD, Losses, Model
 from a2d.data import Batch, pad
 from a2d.model import Transformer
 from a2d.objective import Objective
+from a2d.section import parse
 from benchmarks.contest import Row, rows_of, take_turns
 from benchmarks.plain import Plain
 

@@ -16,10 +16,11 @@ import sentencepiece
 import torch
 from torch import Tensor, nn
 
-from a2d.config import NUMERICS, PAD, Losses, Model, Run, dump, parse
+from a2d.config import NUMERICS, PAD, Losses, Model, Run
 from a2d.data import Batch, ParallelData, encode
 from a2d.model import Transformer
 from a2d.objective import Objective
+from a2d.section import dump, parse
 from a2d.train import keep_freed_memory
 from a2d.vocab import Vocab, train_vocab
 from benchmarks.contest import Row, Worker, rows_of, seconds, take_turns

@@ -15,13 +15,9 @@ for variable, folder in (
     )
 
 from a2d import study
-from a2d.config import (
-    ConfigError,
-    LocalFiles,
-    dump,
-    parse_teacher,
-    parse_testset,
-)
+from a2d.config import parse_teacher, parse_testset
+from a2d.section import ConfigError, dump
+from a2d.sources import LocalFiles
 
 try:
     study_config = study.validate(config)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from a2d.config import EOS, NUMERICS, Losses, Model, Run, Vocab, dump, parse
+from a2d.config import EOS, NUMERICS, Losses, Model, Run, Vocab
+from a2d.section import dump, parse
 
 if TYPE_CHECKING:
     from a2d.train import Files

@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 from rounds import Rounds, read_settings
 
-from a2d.config import Run, load
+from a2d.config import Run
 from a2d.distributed import worker
+from a2d.section import load
 from a2d.train import Files, Training
 
 

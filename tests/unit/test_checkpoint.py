@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from a2d import checkpoint
-from a2d.config import UserError
+from a2d.section import UserError
 
 
 def tied() -> nn.ModuleDict:

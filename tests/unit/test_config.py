@@ -8,13 +8,9 @@ from pydantic import ValidationError
 
 from a2d.config import (
     A2D,
-    SOURCES,
     Clean,
-    ConfigError,
     FetchJob,
-    HoldOut,
     Init,
-    LocalFiles,
     Losses,
     Model,
     Pair,
@@ -22,11 +18,10 @@ from a2d.config import (
     Run,
     System,
     WordKD,
-    dump,
-    load,
-    parse,
     parse_teacher,
 )
+from a2d.section import ConfigError, dump, load, parse
+from a2d.sources import SOURCES, HoldOut, LocalFiles
 
 MODEL = {
     "num_encoder_layers": 2,

@@ -10,7 +10,7 @@ import torch
 
 from a2d import data as data_module
 from a2d.chunks import cut
-from a2d.config import BOS, EOS, PAD, UserError
+from a2d.config import BOS, EOS, PAD
 from a2d.data import (
     ParallelData,
     TokenSequences,
@@ -21,6 +21,7 @@ from a2d.data import (
     starts_of,
 )
 from a2d.files import sha256_of
+from a2d.section import UserError
 from a2d.vocab import Vocab
 
 

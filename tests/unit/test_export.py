@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from a2d.config import Decode, Run, UserError
+from a2d.config import Decode, Run
 from a2d.export import MAX_POSITIONS, export
 from a2d.hypothesis import Hypothesis
+from a2d.section import UserError
 from a2d.translate import CTranslate2Backend, open_models, translate
 from a2d.vocab import Vocab
 

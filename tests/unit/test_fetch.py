@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 
 from a2d import fetch as fetch_module
-from a2d.config import (
+from a2d.corpus import read_lines
+from a2d.download import Downloads
+from a2d.fetch import fetch
+from a2d.sources import (
     AnySource,
     DebianPackages,
     LocalFiles,
@@ -23,9 +26,6 @@ from a2d.config import (
     SacrebleuTestset,
     Url,
 )
-from a2d.corpus import read_lines
-from a2d.download import Downloads
-from a2d.fetch import fetch
 
 
 class Fetched:

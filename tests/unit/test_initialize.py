@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from a2d.checkpoint import load_weights
-from a2d.config import Decode, Run, UserError
+from a2d.config import Decode, Run
 from a2d.initialize import chosen_layers, load_model, new_model
 from a2d.model import Transformer
 from a2d.reference import TorchBackend
+from a2d.section import UserError
 from a2d.translate import translate
 from a2d.vocab import Vocab
 

@@ -6,7 +6,7 @@ import pytest
 import sacrebleu
 
 from a2d import metrics
-from a2d.config import UserError
+from a2d.section import UserError
 
 REFERENCES = [
     "The cat sat on the mat, didn't it?",

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from a2d.config import ATTENTIONS, BOS, EOS, Losses, Model, parse
+from a2d.config import ATTENTIONS, BOS, EOS, Losses, Model
 from a2d.data import Batch, pad
 from a2d.model import Transformer
 from a2d.objective import Objective, ensemble_logits
+from a2d.section import parse
 
 SIZE = 12
 SENTENCES = [

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from a2d.config import BOS, EOS, UserError
+from a2d.config import BOS, EOS
 from a2d.hypothesis import Hypothesis
 from a2d.search import Ensemble, beam_search
+from a2d.section import UserError
 
 SIZE = 5
 WORDS = [word for word in range(SIZE) if word != EOS]

@@ -7,16 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from a2d.config import (
-    CleanJob,
-    ConfigError,
-    DistillJob,
-    EvaluateJob,
-    FetchJob,
-    LocalFiles,
-    Prune,
-    VocabJob,
-)
+from a2d.config import CleanJob, DistillJob, EvaluateJob, FetchJob, Prune, VocabJob
+from a2d.section import ConfigError
+from a2d.sources import LocalFiles
 from a2d.study import (
     curve_name,
     directions,

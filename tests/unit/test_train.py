@@ -17,12 +17,13 @@ import torch
 from a2d import checkpoint
 from a2d import train as train_module
 from a2d.__main__ import main
-from a2d.config import Prune, Run, Train, UserError, dump
+from a2d.config import Prune, Run, Train
 from a2d.data import Batch, ParallelData, encode
 from a2d.distributed import Worker
 from a2d.initialize import load_model
 from a2d.model import Transformer
 from a2d.prune import magnitude_masks, prunable
+from a2d.section import UserError, dump
 from a2d.train import (
     Files,
     Interrupted,

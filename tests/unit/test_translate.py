@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from a2d.config import Decode, Run, UserError
+from a2d.config import Decode, Run
 from a2d.hypothesis import Hypothesis
 from a2d.initialize import load_model
 from a2d.reference import TorchBackend
+from a2d.section import UserError
 from a2d.translate import Translation, open_models, translate
 from a2d.vocab import Vocab
 

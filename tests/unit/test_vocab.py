@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from a2d import vocab as vocab_module
-from a2d.config import BOS, EOS, PAD, UNK, UserError
+from a2d.config import BOS, EOS, PAD, UNK
+from a2d.section import UserError
 from a2d.vocab import Vocab, train_vocab
 
 

@@ -19,9 +19,10 @@ import torch
 from project import ROOT, Project
 
 from a2d.checkpoint import load_weights
-from a2d.config import DistillJob, load
+from a2d.config import DistillJob
 from a2d.data import ParallelData
 from a2d.metrics import scores
+from a2d.section import load
 from a2d.translate import Translation, open_models, translate
 from a2d.vocab import Vocab
 
