@@ -125,14 +125,14 @@ def run_settings(wildcards):
 # Files --------------------------------------------------------------------------------
 
 
-def part(wildcards, direction):
-    """Subfolder of a direction; only multilingual pairs have any."""
-    return "" if direction == pair_name(wildcards) else f"/{direction}"
+def subfolder(wildcards, folder, direction):
+    """Where a direction has its files; only those of multilingual pairs are apart."""
+    return folder if direction == pair_name(wildcards) else f"{folder}/{direction}"
 
 
 def text(wildcards, split, direction):
     """Source and target file of a split of one direction."""
-    folder = f"{pair_folder(wildcards)}/corpus{part(wildcards, direction)}"
+    folder = subfolder(wildcards, f"{pair_folder(wildcards)}/corpus", direction)
     return [f"{folder}/{split}.{lang}" for lang in direction.split("-")]
 
 
@@ -222,11 +222,12 @@ def training_tokens(wildcards):
         "corpus" if corpus == "gold" else f"distilled/{corpus}/{row.teacher_key}"
         for corpus in row.corpus
     ]
-    return [
-        f"{pair_folder(wildcards)}/{folder}{part(wildcards, direction)}/train.tokens"
+    places = [
+        subfolder(wildcards, f"{pair_folder(wildcards)}/{folder}", direction)
         for folder in folders
         for direction in system_directions(wildcards, wildcards.system)
     ]
+    return [f"{place}/train.tokens" for place in places]
 
 
 def line_weights(wildcards):
@@ -239,11 +240,10 @@ def shards(wildcards):
     """What the jobs of a distilled text translate, each a part of it."""
     number = pair_config(wildcards).corpora[wildcards.corpus].shards
     made = f"distilled/{wildcards.corpus}/{wildcards.teacher}"
-    made += part(wildcards, direction_name(wildcards))
-    return [
-        f"{pair_folder(wildcards)}/{made}/shards/{shard}-of-{number}.tsv"
-        for shard in range(1, number + 1)
-    ]
+    folder = subfolder(
+        wildcards, f"{pair_folder(wildcards)}/{made}", direction_name(wildcards)
+    )
+    return [f"{folder}/shards/{n}-of-{number}.tsv" for n in range(1, number + 1)]
 
 
 def teacher_folders(wildcards):
@@ -476,8 +476,10 @@ def report_inputs(wildcards):
         for place in places:
             direction = place.removeprefix(f"{dataset}/")
             texts = study_config.datasets[dataset].pairs[direction]
-            several = direction != pair
-            folder = f"results/{name}/corpus" + f"/{direction}" * several
+            folder, testset = f"results/{name}/corpus", "test"
+            if direction != pair:
+                folder = f"{folder}/{direction}"
+                testset = f"test.{direction}"
             inputs["counts"] += [
                 f"{folder}/{split}.counts.tsv" for split in texts.splits
             ]
@@ -487,7 +489,6 @@ def report_inputs(wildcards):
                 if split not in texts.hold_out
             ]
             if place == places[0]:  # examples are those of the first direction
-                testset = "test" + f".{direction}" * several
                 src, tgt = direction.split("-")
                 inputs["sources"].append(f"{folder}/test.{src}")
                 inputs["references"].append(f"{folder}/test.{tgt}")
