@@ -1,5 +1,6 @@
 """The Attention Alignment Module and its losses, against sums by hand."""
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -298,6 +299,24 @@ def test_half_precision_is_summed_in_single() -> None:
     assert found.dtype == torch.float32
     expected = rowwise_loss(scores.double(), teacher, queries, keys)
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_maps_are_not_held_twice() -> None:
+    """What the loss keeps until the backward pass is as large as the teacher's maps."""
+    module = AttentionAlignment(model(3, 1, 4), model(6, 1, 4), A2D())
+    maps = [torch.rand(8, 4, 64, 64).softmax(-1) for _ in range(9)]
+    student = [m.requires_grad_() for m in maps[:3]]
+    queries, keys = torch.ones(8, 64).bool(), torch.ones(8, 1, 1, 64).bool()
+    with torch.profiler.profile(profile_memory=True) as profile:
+        loss = module("enc_self_attn", student, maps[3:], queries, keys)
+    assert profile.profiler is not None
+    events = profile.profiler.kineto_results.events()
+    changes = [e.nbytes() for e in events if e.name() == "[memory]"]
+    one_layer = maps[0].numel() * maps[0].element_size()
+    assert sum(changes) == pytest.approx(6 * one_layer, rel=0.02)
+    assert max(itertools.accumulate(changes)) < (6 + 6) * one_layer
+    loss.backward()
+    assert all(m.grad is not None for m in student)
 
 
 # What is learned ----------------------------------------------------------------------
