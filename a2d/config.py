@@ -208,7 +208,8 @@ class Evaluate(Section):
     """Scoring and measuring."""
 
     baseline: str
-    """The system that the paired bootstrap compares every other with."""
+    """The system that the paired bootstrap compares every other with whose row names
+    none."""
     bootstrap_samples: Positive
     speed_sentences: Positive
     """Test sentences translated for one measurement of decoding speed."""
@@ -392,6 +393,8 @@ class System(Section):
     """Those of a multilingual pair that it learns; all of them by default."""
     train: dict[str, Any] = {}
     """Values of `train:` for this system alone."""
+    baseline: str | None = None
+    """The system that it is compared with, if not `evaluate.baseline`."""
 
     @model_validator(mode="after")
     def _prunes_trained_weights(self) -> System:

@@ -274,6 +274,8 @@ def _bad_systems(config: Config, where: str) -> list[str]:
         references += [("teacher", t, config.systems) for t, _ in system.teachers]
         references += [("corpus", c, config.corpora) for c in system.distilled_corpora]
         how = "copy" if system.init.copy_ else "continue"
+        if system.baseline:
+            references.append(("baseline", system.baseline, config.systems))
         if system.init.parent:
             references.append((f"init.{how}", system.init.parent, config.systems))
         broken = [

@@ -340,8 +340,13 @@ def pair_references(wildcards):
     ]
 
 
-def baseline(wildcards):
-    return pair_config(wildcards).evaluate.baseline
+def baselines(wildcards):
+    """By system, the one that it is compared with."""
+    config = pair_config(wildcards)
+    return {
+        name: system.baseline or config.evaluate.baseline
+        for name, system in config.systems.items()
+    }
 
 
 def bootstrap_samples(wildcards):

@@ -12,7 +12,7 @@ rule collect_scores:
     log:
         "results/logs/{dataset}/{pair}/collect_scores.log",
     params:
-        baseline=baseline,
+        baselines=baselines,
         samples=bootstrap_samples,
     script:
         "../workflow_scripts/collect_scores.py"

@@ -1,6 +1,7 @@
 """The score table of one language pair: quality, size and speed of every system."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ snakemake: Any
 COLUMNS = [
     "system", "seed", "testset", "sentences",
     "bleu", "chrf", "greedy_bleu", "greedy_chrf",
-    "bleu_delta", "bleu_p", "chrf_delta", "chrf_p",
+    "baseline", "bleu_delta", "bleu_p", "chrf_delta", "chrf_p",
     "argmax_probability", "parameters", "nonzero_parameters",
     "megabytes", "compressed_megabytes",
     "greedy_sentences_per_second", "beam_sentences_per_second",
@@ -25,8 +26,8 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-COMPARED = ["bleu_delta", "bleu_p", "chrf_delta", "chrf_p"]
-"""Columns that the baseline itself has no value in."""
+COMPARED = ["baseline", "bleu_delta", "bleu_p", "chrf_delta", "chrf_p"]
+"""Columns that a system has no value in that is compared with none."""
 AVERAGED = [
     "bleu", "chrf", "greedy_bleu", "greedy_chrf", "bleu_delta", "chrf_delta",
     "argmax_probability",
@@ -39,7 +40,7 @@ def main(
     translations: list[str],
     references: list[str],
     speed: str,
-    baseline: str,
+    baselines: Mapping[str, str],
     samples: int,
     output: str,
 ) -> None:
@@ -49,7 +50,7 @@ def main(
         scores: one JSON file a row of the table.
         translations: beam search's, in the order of `scores`.
         references: one a row, in the order of `scores`.
-        baseline: the system that the others of the same seed are compared with.
+        baselines: by system, the one of the same seed that it is compared with.
         samples: of the paired bootstrap.
     """
     records = [json.loads(Path(path).read_text()) for path in scores]
@@ -65,9 +66,11 @@ def main(
     rows = []
     for record in records:
         system, seed, testset = record["system"], record["seed"], record["testset"]
-        row = dict.fromkeys(COMPARED, float("nan")) | score_row(record)
+        row = dict.fromkeys(COMPARED) | score_row(record)
+        baseline = baselines[system]
         baseline_hypotheses = hypotheses.get((baseline, seed, testset))
         if system != baseline and baseline_hypotheses is not None:
+            row["baseline"] = baseline
             tell("scores", f"paired bootstrap of {system}-seed{seed}, {testset}")
             compared = paired_bootstrap(
                 list(read_lines(targets[testset])),
@@ -137,7 +140,7 @@ if __name__ == "__main__":
         snakemake.input.translations,
         snakemake.input.references,
         snakemake.input.speed,
-        snakemake.params.baseline,
+        snakemake.params.baselines,
         snakemake.params.samples,
         snakemake.output.scores,
     )

@@ -169,7 +169,8 @@ def score_table(rows: pd.DataFrame, teachers: Sequence[str]) -> dict[str, Any]:
         rows: one a system and seed.
 
     Returns:
-        The test set's facts, and `systems`: by name, in the order of the rows, its
+        The test set's facts, `baselines` with the systems that are compared with each,
+        and `systems`: by name, in the order of the rows, its
         `cells` by column and the columns in which it is the `best`.
     """
     by_system = rows.groupby("system", sort=False)
@@ -180,6 +181,10 @@ def score_table(rows: pd.DataFrame, teachers: Sequence[str]) -> dict[str, Any]:
         "testset": rows.testset.iloc[0],
         "sentences": rows.sentences.iloc[0],
         "signatures": [*rows.bleu_signature.unique(), *rows.chrf_signature.unique()],
+        "baselines": {
+            str(baseline): ", ".join(seeds.system.unique())
+            for baseline, seeds in rows.groupby("baseline", sort=False)
+        },
         "systems": {
             system: {"cells": score_cells(seeds), "best": best.get(str(system), [])}
             for system, seeds in by_system

@@ -181,7 +181,7 @@ def score_pair(pair: Path, seeds: list[int], samples: int = 10) -> str:
         [str(run / "translations/test.txt") for run in runs],
         [str(pair / f"corpus/test.{pair.name.split('-')[1]}")] * len(runs),
         str(pair / "speed.tsv"),
-        "student",
+        dict.fromkeys(SYSTEMS, "student"),
         samples,
         table,
     )
@@ -299,7 +299,7 @@ def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
         ],
         [write_text(pair / "corpus/test.dsb", ["a", "b", "c"])] * len(runs),
         write_text(pair / "speed.tsv", [line.replace(" ", "\t") for line in speed]),
-        "student",
+        {"teacher": "student", "student": "student"},
         100,
         str(tmp_path / "scores.tsv"),
     )
@@ -308,8 +308,8 @@ def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
 
 def test_score_table_has_a_row_for_each_file_in_order(scored: pd.DataFrame) -> None:
     assert " ".join(scored.columns) == (
-        "system seed testset sentences bleu chrf greedy_bleu greedy_chrf bleu_delta "
-        "bleu_p chrf_delta chrf_p argmax_probability parameters "
+        "system seed testset sentences bleu chrf greedy_bleu greedy_chrf baseline "
+        "bleu_delta bleu_p chrf_delta chrf_p argmax_probability parameters "
         "nonzero_parameters megabytes compressed_megabytes "
         "greedy_sentences_per_second beam_sentences_per_second greedy_speedup "
         "beam_speedup bleu_signature chrf_signature"
@@ -334,6 +334,7 @@ def test_directions_of_a_multilingual_system_have_an_average() -> None:
     ]
     columns = ["system", "testset", "sentences", "bleu", "bleu_delta", "bleu_p"]
     table = pd.DataFrame(rows, columns=[*columns, "parameters"]).assign(seed=1)
+    table["baseline"] = "student"
     for column in {*collect_scores.AVERAGED, "chrf_p"} - set(table.columns):
         table[column] = 1.0
     found = collect_scores.with_averages(table)
@@ -361,6 +362,7 @@ def test_systems_are_compared_with_the_baseline_of_their_seed(
     compared = scored[["bleu_delta", "bleu_p", "chrf_delta", "chrf_p"]]
     assert list(compared.loc[0]) == [2, 0.01, 3, 0.5]
     assert compared.loc[1:].isna().all(axis=None)  # no student of seed 3; the students
+    assert scored.baseline.fillna("").to_list() == ["student", "", "", ""]
 
 
 def test_unmeasured_speed_is_empty(scored: pd.DataFrame) -> None:
