@@ -169,7 +169,15 @@ def translate(args: argparse.Namespace) -> None:
 
 
 def pairs_of(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Source and target files, given one after the other."""
+    """Source and target files, given one after the other.
+
+    Raises:
+        UserError: if there is one too many.
+    """
+    from a2d.section import UserError
+
+    if len(paths) % 2:
+        raise UserError(f"{paths[-1]}: it stands alone; files come in pairs")
     return list(zip(paths[::2], paths[1::2], strict=True))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from a2d.section import ONE_OR_MORE, Section
 from a2d.sources import AnySource, HoldOut, Sources
@@ -29,6 +29,19 @@ PAIR = rf"^{LANGUAGE}-{LANGUAGE}$"
 MORE = rf"(\+{LANGUAGE})"
 MULTILINGUAL = rf"^({LANGUAGE}{MORE}+-{LANGUAGE}{MORE}*|{LANGUAGE}-{LANGUAGE}{MORE}+)$"
 Name = Annotated[str, Field(pattern=NAME)]
+
+
+def _unlike(values: list[Any]) -> list[Any]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{value} stands there twice")
+    if not values:
+        raise ValueError("the list is empty")
+    return values
+
+
+SEVERAL = AfterValidator(_unlike)
+"""A list of one or more values, all different."""
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -94,7 +107,10 @@ class Dataset(Section):
     """A collection of language pairs from one kind of source."""
 
     pairs: dict[Annotated[str, Field(pattern=PAIR)], Pair]
-    multilingual: dict[Annotated[str, Field(pattern=MULTILINGUAL)], Multilingual] = {}
+    multilingual: dict[
+        Annotated[str, Field(pattern=MULTILINGUAL)],
+        Annotated[Multilingual, BeforeValidator(lambda v: {} if v is None else v)],
+    ] = {}
     """Rows over several of the pairs, used like pairs."""
     override: dict[str, Any] = {}
     """Values that replace those of the sections below for this dataset."""
@@ -306,7 +322,7 @@ class Losses(Section):
     word_kd: Annotated[
         WordKD | None,
         BeforeValidator(
-            lambda v: {"kd_weight": v} if isinstance(v, int | float) else v,
+            lambda v: {"kd_weight": v} if type(v) in (int, float) else v,
             json_schema_input_type=WordKD | float | None,
         ),
     ] = None
@@ -314,17 +330,22 @@ class Losses(Section):
     a2d: Annotated[
         A2D | None,
         BeforeValidator(
-            lambda v: {"attn_weight": v} if isinstance(v, int | float) else v,
+            lambda v: {"attn_weight": v} if type(v) in (int, float) else v,
             json_schema_input_type=A2D | float | None,
         ),
     ] = None
     """A number is the `attn_weight`."""
 
+    @property
+    def alignment(self) -> A2D | None:
+        """The settings of A2D; without weight it would change nothing but rounding."""
+        return self.a2d if self.a2d and self.a2d.attn_weight else None
+
 
 class Init(Section):
     """Where the first weights come from."""
 
-    continue_: Annotated[str | None, Field(alias="continue")] = None
+    continue_: Annotated[Name | None, Field(alias="continue")] = None
     """A system whose trained weights are the start, same seed."""
     copy_: Annotated[str | None, Field(alias="copy", pattern=TEACHER)] = None
     """A system that lends embeddings, output projection, final norms and some of its
@@ -384,7 +405,7 @@ class System(Section):
     prune: Annotated[
         Prune | None,
         BeforeValidator(
-            lambda v: v if isinstance(v, dict | Prune | None) else {"sparsity": v},
+            lambda v: {"sparsity": v} if type(v) in (int, float, list) else v,
             json_schema_input_type=Prune | Fraction | list[Fraction] | None,
         ),
     ] = None
@@ -422,16 +443,16 @@ class System(Section):
     @property
     def needs_teacher_output(self) -> bool:
         """Whether training runs the teacher beside the student."""
-        return self.losses.word_kd is not None or self.losses.a2d is not None
+        return bool(self.losses.word_kd or self.losses.alignment)
 
 
 class Study(Section):
     """What is trained and compared."""
 
-    pairs: list[str]
+    pairs: Annotated[list[str], SEVERAL]
     """As `dataset/pair`."""
-    systems: list[str]
-    seeds: list[Annotated[int, Field(gt=0)]]
+    systems: Annotated[list[str], SEVERAL]
+    seeds: Annotated[list[Positive], SEVERAL]
 
 
 class Config(Section):

@@ -168,7 +168,8 @@ def clean(
         clean: the filters; None for published text, of which no line may be lost.
         shares: by split, the share of documents that is held out of `raw`; empty if
             all of `raw` belongs to `split`.
-        protected: (src, tgt) files of which no sentence may stand in the output.
+        protected: (src, tgt) files of which no sentence may stand in the output; the
+            suffixes of all files are their languages.
         tag: put before each source sentence.
 
     Raises:
@@ -186,7 +187,7 @@ def clean(
         src_file = stack.enter_context(atomic_write(out_src))
         tgt_file = stack.enter_context(atomic_write(out_tgt))
         for pairs in map_chunks(
-            partial(_Judge, clean, split, shares, protected),
+            partial(_Judge, (out_src, out_tgt), clean, split, shares, protected),
             chunks(read_lines(raw), CHUNK_LINES),
             processes,
         ):
@@ -235,17 +236,18 @@ class _Judge:
 
     def __init__(
         self,
+        out: tuple[str | Path, str | Path],
         clean: Clean | None,
         split: str,
         shares: Mapping[str, float],
         protected: Sequence[tuple[str | Path, str | Path]],
     ) -> None:
-        self.clean, self.split, self.shares = clean, split, shares
+        self.out, self.clean, self.split, self.shares = out, clean, split, shares
         self.known = {
             key
             for paths in (protected if clean and clean.decontaminate else ())
             for src, tgt in read_parallel(*paths)
-            for key in _fuzzy_keys(TAG.sub("", src), tgt)
+            for key in _fuzzy_keys(paths, TAG.sub("", src), tgt)
         }
 
     def __call__(self, lines: Sequence[str]) -> list[Judgement]:
@@ -264,7 +266,7 @@ class _Judge:
             if (
                 self.known
                 and not step
-                and not self.known.isdisjoint(_fuzzy_keys(src, tgt))
+                and not self.known.isdisjoint(_fuzzy_keys(self.out, src, tgt))
             ):
                 step = "contaminated"
             judged.append((src, tgt, number, step))
@@ -282,10 +284,18 @@ class _Judge:
         return None
 
 
-def _fuzzy_keys(src: str, tgt: str) -> list[str]:
-    """Each side by its letters and digits alone; sides without any have no key."""
+def _fuzzy_keys(paths: tuple[str | Path, str | Path], src: str, tgt: str) -> list[str]:
+    """Each side by its letters and digits alone; sides without any have no key.
+
+    Args:
+        paths: whose suffixes tell the languages, in which alone sentences are alike.
+    """
     sides = ("".join(filter(str.isalnum, text.casefold())) for text in (src, tgt))
-    return [f"{number}{side}" for number, side in enumerate(sides) if side]
+    return [
+        f"{Path(path).suffix} {side}"
+        for path, side in zip(paths, sides, strict=True)
+        if side
+    ]
 
 
 def _nothing_left(

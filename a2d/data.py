@@ -390,15 +390,29 @@ def write_weights(path: Path, out: Path, num_lines: int) -> None:
     """Turn a file of one number a line into a float32 array.
 
     Raises:
-        UserError: if it has not as many lines as the text.
+        UserError: if it has not as many lines as the text, or a line is no finite
+            number of 0 or more.
     """
-    weights = np.fromiter(map(float, read_lines(path)), dtype=np.float32)
+    weights = np.fromiter(map(_number, read_lines(path)), dtype=np.float32)
     if len(weights) != num_lines:
         raise UserError(
             f"{path} has {len(weights)} lines and the text has {num_lines}; each line "
             "needs a weight"
         )
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        raise UserError(
+            f"{path}: line {wrong.argmax() + 1} is no weight; it must be a number of 0 "
+            "or more"
+        )
     np.save(out, weights)
+
+
+def _number(line: str) -> float:
+    try:
+        return float(line)
+    except ValueError:
+        return float("nan")
 
 
 def weights_of(folder: Path) -> NDArray[np.float32]:

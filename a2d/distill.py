@@ -18,6 +18,7 @@ from a2d.corpus import count_lines, read_lines, read_parallel
 from a2d.files import atomic_write
 from a2d.metrics import closest
 from a2d.progress import clock_time, tell
+from a2d.section import UserError
 from a2d.translate import Backend, Translation, translate
 from a2d.vocab import Vocab
 
@@ -42,7 +43,12 @@ def distill_shard(
             i * total // n).
         out: TSV, for each line log-probability and text of every chosen translation,
             one after the other.
+
+    Raises:
+        UserError: if there is no such shard.
     """
+    if not 1 <= shard <= shards:
+        raise UserError(f"there is no shard {shard} of {shards}")
     total = count_lines(gold[0])
     first, end = (i * total // shards for i in (shard - 1, shard))
     decode = job.decode.model_copy(update={"beam_size": job.beam_size})
@@ -105,7 +111,16 @@ def distill(
             over those that were chosen for the same source.
         record: JSON file for the settings of the search and what came out; its means
             over translations are weighted.
+
+    Raises:
+        UserError: if the shards are not those of the whole text.
     """
+    total, translated = count_lines(gold[0]), sum(map(count_lines, shards))
+    if translated != total:
+        raise UserError(
+            f"the shards have {translated} lines and {gold[0]} has {total}; translate "
+            "the parts that are missing"
+        )
     lines = (line for path in shards for line in read_lines(path))
     sentences, log_prob_sum, unchanged = 0, 0.0, 0.0
     with ExitStack() as stack:

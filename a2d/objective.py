@@ -45,8 +45,7 @@ class Objective(nn.Module):
         self.student = student
         self.losses = losses
         self.label_smoothing = label_smoothing
-        # with no weight it would cost much and change nothing but the rounding
-        self.a2d = losses.a2d if losses.a2d and losses.a2d.attn_weight else None
+        self.a2d = losses.alignment
         self.alignment = (
             AttentionAlignment(student.config, teachers[0].config, self.a2d)
             if self.a2d

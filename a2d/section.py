@@ -28,7 +28,10 @@ class Section(BaseModel):
     """Base of every section: unknown keys are errors, values never change."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
     def fingerprint(self) -> str:

@@ -57,15 +57,14 @@ def validate(values: dict[str, Any]) -> Config:
                 mistakes += [f"{place}: {line}" for line in str(error).splitlines()]
             else:
                 mistakes += [
-                    f"{place}: there is no {name} any more; a list of sparsities "
+                    f"{place}: {name} would not have its sparsity; a list of them "
                     "cannot be changed here, because systems are named after them"
-                    for name in config.systems
-                    if name not in resolved.systems
+                    for name in _misnamed(config, resolved)
                 ]
                 mistakes += _bad_systems(resolved, f"{dataset_name}/{pair_name}")
                 mistakes += _bad_directions(resolved, dataset_name, pair_name)
     if mistakes:
-        raise ConfigError("\n".join(dict.fromkeys(mistakes)))
+        raise ConfigError("\n".join(_together(mistakes)))
     return config
 
 
@@ -76,6 +75,9 @@ def expand(values: dict[str, Any]) -> dict[str, Any]:
     `pruned_90`, and so does its name in the studies; a row that has the name of one
     of them, as in an override, changes its values. What has a wrong shape stays as it
     is, for `parse` to tell.
+
+    Raises:
+        ConfigError: if two sparsities of a list give one name.
     """
     systems: dict[str, Any] = {}
     members: dict[str, list[str]] = {}
@@ -83,10 +85,14 @@ def expand(values: dict[str, Any]) -> dict[str, Any]:
         prune = row.get("prune") if isinstance(row, dict) else None
         settings = prune if isinstance(prune, dict) else {"sparsity": prune}
         found = settings.get("sparsity")
-        if isinstance(found, list) and all(isinstance(s, int | float) for s in found):
+        if isinstance(found, list) and found and all(map(_is_fraction, found)):
             for sparsity in found:
                 member = name + _percent(sparsity)
-                members.setdefault(name, []).append(member)
+                if member in members.setdefault(name, []):
+                    raise ConfigError(
+                        f"systems.{name}.prune: two sparsities are called {member}"
+                    )
+                members[name].append(member)
                 systems[member] = row | {"prune": settings | {"sparsity": sparsity}}
         elif isinstance(row, dict):
             systems[name] = _merge(systems.get(name, {}), row)
@@ -122,7 +128,7 @@ def resolve_pair(values: dict[str, Any], dataset: str, pair: str) -> Config:
     """
     rows = values["datasets"][dataset]
     merged = values
-    row = (rows["pairs"] | rows.get("multilingual", {}))[pair]
+    row = (rows["pairs"] | rows.get("multilingual", {}))[pair] or {}
     for override in (rows.get("override", {}), row.get("override", {})):
         wrong = set(override) - set(OVERRIDABLE)
         if wrong:
@@ -215,6 +221,10 @@ def _table(values: dict[str, Any], key: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _is_fraction(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < 1
+
+
 def _percent(sparsity: float) -> str:
     """End of a pruned system's name: `_80` of 0.8, `_92_5` of 0.925."""
     return f"_{100 * sparsity:g}".replace(".", "_")
@@ -223,6 +233,37 @@ def _percent(sparsity: float) -> str:
 def _nearest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+
+
+def _misnamed(config: Config, resolved: Config) -> list[str]:
+    """Systems named after a sparsity that an override takes from them."""
+    named = {
+        name: system.prune
+        for name, system in config.systems.items()
+        if system.prune and name.endswith(_percent(system.prune.sparsity))
+    }
+    found = {name: system.prune for name, system in resolved.systems.items()}
+    return [
+        name
+        for name, prune in named.items()
+        if (left := found.get(name)) is None or left.sparsity != prune.sparsity
+    ]
+
+
+def _together(mistakes: Iterable[str]) -> list[str]:
+    """Mistakes that differ only in their pair, `(on dataset/pair)`, told once."""
+    places: dict[str, list[str]] = {}
+    for mistake in mistakes:
+        message, _, place = mistake.partition(" (on ")
+        found = places.setdefault(message, [])
+        if place not in found:
+            found.append(place)
+    lines = []
+    for message, (first, *others) in places.items():
+        more = f" and {len(others)} more" if others else ""
+        place = f" (on {first.removesuffix(')')}{more})" if first else ""
+        lines.append(message + place)
+    return lines
 
 
 def _broken_references(config: Config) -> list[str]:
@@ -339,13 +380,17 @@ def _bad_directions(config: Config, dataset: str, pair: str) -> list[str]:
     mistakes = []
     if pair not in config.datasets[dataset].pairs:
         place = f"datasets.{dataset}.multilingual.{pair}"
-        for number, side in enumerate(pair.split("-")):
+        ways = ("from", "into")
+        for number, (way, side) in enumerate(zip(ways, pair.split("-"), strict=True)):
+            languages = side.split("+")
             spoken = {direction.split("-")[number] for direction in known}
             mistakes += [
-                f"{place}: the dataset has no pair for {language}; add one to its pairs"
-                for language in side.split("+")
+                f"{place}: the dataset has no pair {way} {language} among its languages"
+                for language in languages
                 if language not in spoken
             ]
+            if len(set(languages)) < len(languages):
+                mistakes.append(f"{place}: a language stands there twice")
         if not config.vocab.joint:
             mistakes.append(f"{place}: its languages need a joint vocabulary")
     asked = {
@@ -354,6 +399,8 @@ def _bad_directions(config: Config, dataset: str, pair: str) -> list[str]:
         for system in study.systems
         if where in study.pairs and system in config.systems
     }
+    for name in list(asked):
+        asked |= dict.fromkeys(_ancestors(config, name) & set(config.systems))
     for name in asked:
         system = config.systems[name]
         wanted = system.directions or known
@@ -385,7 +432,8 @@ def _bad_start(config: Config, name: str) -> list[str]:
     if not source:
         return []
     if not system.init.copy_:
-        other = model != source
+        # dropout has no weights
+        other = model != source.model_copy(update={"dropout": model.dropout})
         return [f"continue: {parent} has another architecture"] if other else []
 
     def sizes(keys: Iterable[str]) -> str:

@@ -64,7 +64,10 @@ def pair_folder(wildcards):
 
 def pair_config(wildcards):
     """The configuration as this language pair sees it."""
-    return configs[wildcards.dataset, pair_name(wildcards)]
+    place = wildcards.dataset, pair_name(wildcards)
+    if place not in configs:
+        raise WorkflowError(f"datasets.{place[0]} has no pair {place[1]}")
+    return configs[place]
 
 
 def directions(wildcards):
@@ -74,8 +77,15 @@ def directions(wildcards):
 
 def system_directions(wildcards, system):
     """The directions that a system learns."""
-    row = pair_config(wildcards).systems[system]
-    return row.directions or directions(wildcards)
+    known = directions(wildcards)
+    learned = pair_config(wildcards).systems[system].directions or known
+    for direction in learned:
+        if direction not in known:
+            raise WorkflowError(
+                f"systems.{system} learns {direction}, which "
+                f"{wildcards.dataset}/{pair_name(wildcards)} does not have"
+            )
+    return learned
 
 
 def direction_name(wildcards):
@@ -88,7 +98,10 @@ def direction_name(wildcards):
 def direction_row(wildcards, direction=None):
     """The row of `datasets:` that says where the text of a direction comes from."""
     pairs = study_config.datasets[wildcards.dataset].pairs
-    return pairs[direction or direction_name(wildcards)]
+    name = direction or direction_name(wildcards)
+    if name not in pairs:
+        raise WorkflowError(f"datasets.{wildcards.dataset} has no pair {name}")
+    return pairs[name]
 
 
 def system_row(wildcards):
@@ -151,7 +164,27 @@ def training_text(wildcards):
 
 
 def testset_text(wildcards):
-    return text(wildcards, *parse_testset(wildcards.testset, wildcards.pair))
+    split, direction = parse_testset(wildcards.testset, wildcards.pair)
+    if direction not in system_directions(wildcards, wildcards.system):
+        raise WorkflowError(
+            f"systems.{wildcards.system} does not learn {direction}, which the test set "
+            f"{wildcards.testset} is of"
+        )
+    return text(wildcards, split, direction)
+
+
+def speed_text(wildcards):
+    """Source texts of the directions that all systems learn, or else of all."""
+    systems = dict.fromkeys(runs_of(wildcards, "{system}"))
+    common = [
+        direction
+        for direction in directions(wildcards)
+        if all(direction in system_directions(wildcards, s) for s in systems)
+    ]
+    return [
+        text(wildcards, "test", direction)[0]
+        for direction in common or directions(wildcards)
+    ]
 
 
 def valid_text(wildcards):
@@ -255,6 +288,8 @@ def teacher_folders(wildcards):
             for run in wildcards.teacher.split("+")
             if direction in system_directions(wildcards, parse_teacher(run)[0])
         ]
+        if not runs:
+            raise WorkflowError(f"none of {wildcards.teacher} learns {direction}")
     else:
         row = system_row(wildcards)
         runs = row.teacher_key.split("+") if row.needs_teacher_output else []
@@ -376,7 +411,7 @@ def study_metrics(wildcards):
 def aligned_systems(row, name):
     """Those systems of a study that learn an alignment of attention maps on a pair."""
     systems = configs[tuple(name.split("/"))].systems
-    return [system for system in row.systems if systems[system].losses.a2d]
+    return [system for system in row.systems if systems[system].losses.alignment]
 
 
 def study_alignments(wildcards):
@@ -478,6 +513,7 @@ def report_inputs(wildcards):
             f"results/{wildcards.study}/figures/{name}/{figure}.svg"
             for figure in figures
         ]
+        examples = False
         for place in places:
             direction = place.removeprefix(f"{dataset}/")
             texts = study_config.datasets[dataset].pairs[direction]
@@ -493,13 +529,18 @@ def report_inputs(wildcards):
                 for split in texts.splits
                 if split not in texts.hold_out
             ]
-            if place == places[0]:  # examples are those of the first direction
+            learners = [
+                system
+                for system in row.systems
+                if direction in (systems[system].directions or [direction])
+            ]
+            if learners and not examples:  # they are those of the first direction
+                examples = True
                 src, tgt = direction.split("-")
                 inputs["sources"].append(f"{folder}/test.{src}")
                 inputs["references"].append(f"{folder}/test.{tgt}")
                 inputs["translations"] += [
                     f"results/{name}/{system}/seed{row.seeds[0]}/translations/{testset}.txt"
-                    for system in row.systems
-                    if direction in (systems[system].directions or [direction])
+                    for system in learners
                 ]
     return inputs

@@ -37,7 +37,7 @@ rule speed:
         exports=lambda wildcards: runs_of(
             wildcards, "{folder}/{system}/seed{seed}/ctranslate2"
         ),
-        text=lambda wildcards: texts(wildcards, "test")[::2],
+        text=speed_text,
     output:
         "results/{dataset}/{pair}/speed.tsv",
     log:

@@ -106,7 +106,7 @@ def score_row(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_averages(table: pd.DataFrame) -> pd.DataFrame:
-    """The table, and `average` over the directions of each multilingual system.
+    """The table, and `average` over the directions of the systems that have most.
 
     Test sets of a direction are called like `test.de-en`; of those called alike but for
     the direction the mean is taken, and the number of sentences added.
@@ -116,10 +116,14 @@ def with_averages(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["system", "seed", "testset"]
     groups = several.groupby(keys, sort=False)
     same = [c for c in several if c not in {*keys, *AVERAGED, "sentences"}]
-    means = groups[AVERAGED].mean().join(groups["sentences"].sum())
+    # where a direction lacks a value, as of a baseline that does not learn it, all do
+    means = groups[AVERAGED].agg(lambda values: values.mean(skipna=False))
+    means = means.join(groups["sentences"].sum())
     means = means.join(groups[same].first())
     means[["bleu_p", "chrf_p"]] = float("nan")
-    found = means[groups.size() > 1].reset_index()
+    sizes = groups.size()
+    whole = sizes.groupby("testset").transform("max")
+    found = means[(sizes > 1) & (sizes == whole)].reset_index()
     return pd.concat([table, found[table.columns]]) if len(found) else table
 
 

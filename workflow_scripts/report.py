@@ -89,20 +89,21 @@ def main(
     for name in pairs:
         dataset, pair = name.split("/")
         rows = table[(table.dataset == dataset) & (table.pair == pair)]
-        testsets = [testset for _, testset in rows.groupby("testset", sort=False)]
+        testsets = dict(list(rows.groupby("testset", sort=False)))
         speed = pd.read_csv(*of_pair(name, speeds), sep="\t")
+        shown_paths = of_pair(name, translations)
         translated = {
-            Path(path).parts[-4]: list(read_lines(path))
-            for path in of_pair(name, translations)
+            Path(path).parts[-4]: list(read_lines(path)) for path in shown_paths
         }
+        example_testset = Path(shown_paths[0]).stem
         baseline = evaluations[name]["baseline"]
-        shown = example_systems(testsets[0], baseline, teachers)
+        shown = example_systems(testsets[example_testset], baseline, teachers)
         section = {
             "name": name,
             "languages": Path(directions[name][0]).name.split("-"),
             "baseline": baseline,
             "speed_reference": evaluations[name]["speed_reference"],
-            "scores": [score_table(testset, teachers) for testset in testsets],
+            "scores": [score_table(rows, teachers) for rows in testsets.values()],
             "backends": ", ".join(speed.backend.unique()),
             "threads": ", ".join(map(str, speed.threads.unique())),
             "figures": {

@@ -204,6 +204,10 @@ def test_splits_of_one_raw_file_hold_every_row_once(cleaned: Cleaned) -> None:
         assert len(numbers) % 3 == 0
 
 
+def rows_of(rows: list[tuple[str, str, str]]) -> list[tuple[str, str]]:
+    return [(src, tgt) for _, src, tgt in rows]
+
+
 def test_tag_is_put_before_the_source_and_hides_no_test_sentence(
     cleaned: Cleaned, tmp_path: Path
 ) -> None:
@@ -217,6 +221,17 @@ def test_tag_is_put_before_the_source_and_hides_no_test_sentence(
     test[1].write_text("une maison\n")
     assert cleaned(rows, LOOSE, protected=[test], tag="<2en>") == tagged[1:]
     assert cleaned.counts["contaminated"] == (1, 1)
+
+
+def test_a_sentence_is_contaminated_in_every_direction(
+    cleaned: Cleaned, tmp_path: Path
+) -> None:
+    """A German sentence of a test set from English is none of a German source text."""
+    rows = [("1", "ein Haus", "a house"), ("2", "ein Hund", "a dog")]
+    test = tmp_path / "test.en", tmp_path / "test.de"
+    test[0].write_text("<2de> nothing\n")
+    test[1].write_text("ein Haus!\n")
+    assert cleaned(rows, LOOSE, protected=[test]) == rows_of(rows[1:])
 
 
 def test_published_text_keeps_every_line(cleaned: Cleaned) -> None:

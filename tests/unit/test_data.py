@@ -19,6 +19,7 @@ from a2d.data import (
     flat,
     pad,
     starts_of,
+    write_weights,
 )
 from a2d.files import sha256_of
 from a2d.section import UserError
@@ -294,6 +295,15 @@ def test_encoded_text_has_weights(
     with pytest.raises(UserError, match="weights has 2 lines and the text has 20"):
         encode(text, models, tmp_path / "short", 1, weights)
     assert not (tmp_path / "short").exists()
+
+
+@pytest.mark.parametrize("wrong", ["many", "", "nan", "inf", "-0.5"])
+def test_line_that_is_no_weight_is_told(wrong: str, tmp_path: Path) -> None:
+    path = tmp_path / "train.weights"
+    path.write_text(f"1\n0\n{wrong}\n0.5\n")
+    with pytest.raises(UserError, match=r"train\.weights: line 3 is no weight"):
+        write_weights(path, tmp_path / "weights.npy", 4)
+    assert not (tmp_path / "weights.npy").exists()
 
 
 def test_open_refuses_another_vocabulary_and_an_empty_folder(

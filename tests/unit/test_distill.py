@@ -17,6 +17,7 @@ from a2d.distill import choose, distill, distill_shard, renormalised
 from a2d.hypothesis import Hypothesis
 from a2d.initialize import load_model
 from a2d.reference import TorchBackend
+from a2d.section import UserError
 from a2d.translate import Translation, translate
 from a2d.vocab import Vocab
 
@@ -187,9 +188,23 @@ def test_gathering_refuses_shards_of_another_text(
     )
     gold, out = (tmp_path / "src", tmp_path / "tgt"), (tmp_path / "a", tmp_path / "b")
     shards = [tmp_path / "1.tsv", tmp_path / "2.tsv"]
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(UserError, match=r"the shards have 2 lines and .*src has 3"):
         distill(job, gold, shards, out, tmp_path / "c", tmp_path / "d")
     assert not any((tmp_path / name).exists() for name in "abcd")
+
+
+@pytest.mark.parametrize(("shard", "shards"), [(0, 3), (4, 3), (1, 0)])
+def test_shard_that_is_none_is_told(
+    shard: int, shards: int, vocabs: tuple[Vocab, Vocab], tmp_path: Path
+) -> None:
+    Made("best", vocabs, tmp_path)
+    job = DistillJob.model_validate(
+        {"beam_size": 8, "choose": "best", "shards": 3, "decode": DECODE}
+    )
+    gold, out = (tmp_path / "src", tmp_path / "tgt"), tmp_path / "x.tsv"
+    with pytest.raises(UserError, match=f"there is no shard {shard} of {shards}"):
+        distill_shard(job, Canned(vocabs), vocabs, gold, shard, shards, out)
+    assert not out.exists()
 
 
 def test_choice() -> None:

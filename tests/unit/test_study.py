@@ -285,8 +285,8 @@ def test_override_of_a_list_itself_is_told(curve: dict[str, Any]) -> None:
     curve["datasets"]["toy"]["pairs"]["de-fr"]["override"] = override
     (line,) = mistakes(curve)
     assert line == (
-        "datasets.toy.pairs.de-fr.override: there is no pruned_92_5 any more; a list "
-        "of sparsities cannot be changed here, because systems are named after them"
+        "datasets.toy.pairs.de-fr.override: pruned_92_5 would not have its sparsity; a "
+        "list of them cannot be changed here, because systems are named after them"
     )
 
 
@@ -365,8 +365,7 @@ def test_copies_of_other_shapes_are_refused(
         validate(values)
         return
     assert mistakes(values) == [
-        f"systems.{name}.init.{told} (on toy/{pair})"
-        for pair in ("de-en", "de-fr")
+        f"systems.{name}.init.{told} (on toy/de-en and 1 more)"
         for name in ("privileged", "privileged_kd")
     ]
 
@@ -449,8 +448,8 @@ def test_multilingual_jobs_know_tags_and_directions(several: dict[str, Any]) -> 
         (
             "datasets/toy/multilingual",
             {"de+it-en+fr": {}},
-            "datasets.toy.multilingual.de+it-en+fr: the dataset has no pair for it; "
-            "add one to its pairs",
+            "datasets.toy.multilingual.de+it-en+fr: the dataset has no pair from it "
+            "among its languages",
         ),
         (
             "datasets/toy/multilingual/de-en+fr/override",
@@ -479,12 +478,25 @@ def test_multilingual_jobs_know_tags_and_directions(several: dict[str, Any]) -> 
             "systems.both.losses.a2d: attention maps are aligned with one teacher",
         ),
         ("train/sampling_temperature", 0.5, "train.sampling_temperature: "),
+        (
+            "datasets/toy/multilingual",
+            {"de+de-en": {}},
+            "datasets.toy.multilingual.de+de-en: a language stands there twice",
+        ),
+        (  # who is not in the study, but trained for it
+            "systems/fine",
+            {"model": "student", "init": {"continue": "lost"}},
+            "systems.lost.teacher: none of its teachers learns de-fr (on toy/de-en+fr)",
+        ),
     ],
 )
 def test_mistakes_of_several_directions_are_told(
     several: dict[str, Any], path: str, value: Any, expected: str
 ) -> None:
+    several["systems"]["lost"] = several["systems"]["both"] | {"teacher": "german"}
     set_in(several, path, value)
+    several["studies"]["several"]["systems"].append("fine")
+    several["systems"].setdefault("fine", {"model": "student"})
     if path == "datasets/toy/multilingual":
         several["studies"].pop("several")
     assert any(line.startswith(expected) for line in mistakes(several))
@@ -648,6 +660,24 @@ def set_in(values: dict[str, Any], path: str, value: Any) -> None:
             "systems.seq_kd.train.max_steps: input should be greater than 0",
         ),
         ("systems/a2d/losses", {"a3d": 1}, "systems.a2d.losses.a3d: there is no such"),
+        (
+            "systems/seq_inter/init",
+            {"continue": "seq_kd-seed2"},
+            "systems.seq_inter.init.continue: string should match pattern",
+        ),
+        (
+            "systems/a2d/losses",
+            {"a2d": True},
+            "systems.a2d.losses.a2d: input should be",
+        ),
+        ("studies/small/seeds", [], "studies.small.seeds: the list is empty"),
+        ("studies/small/seeds", [1, 1], "studies.small.seeds: 1 stands there twice"),
+        ("train/learning_rate", float("inf"), "train.learning_rate: "),
+        (
+            "systems/pruned",
+            {"model": "student", "init": {"continue": "student"}, "prune": []},
+            "systems.pruned.prune.sparsity: input should be a valid number",
+        ),
         ("systems/2nd", {"model": "student"}, "systems.2nd"),
     ],
 )

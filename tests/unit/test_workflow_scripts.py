@@ -344,6 +344,14 @@ def test_directions_of_a_multilingual_system_have_an_average() -> None:
     assert (last.bleu, last.bleu_delta, last.parameters) == (25, 1.5, 100)
     assert pd.isna(last.bleu_p)
     assert pd.isna(last.chrf_p)
+    # the baseline learns one direction: what is compared there alone has no average
+    table.loc[table.testset == "test.fr-en", "bleu_delta"] = None
+    assert pd.isna(collect_scores.with_averages(table).iloc[-1].bleu_delta)
+    # two of three directions are no average of the three
+    third = table.iloc[:1].assign(testset="test.it-en")
+    two = table.iloc[:2].assign(system="two")
+    more = collect_scores.with_averages(pd.concat([table, third, two]))
+    assert list(more[more.testset == "average.test"].system) == ["base"]
     ordinary = table.assign(testset="test").iloc[:1]
     pd.testing.assert_frame_equal(collect_scores.with_averages(ordinary), ordinary)
 
