@@ -11,8 +11,9 @@ all: .venv/installed
 	@snakemake --cores all --rerun-incomplete --quiet rules host --config study=$(STUDY)
 	@python workflow_scripts/show_scores.py results/$(STUDY)
 
+# one file is one worker's; the workflow's tests, which take longest, come first
 test: .venv/installed
-	@pytest -n 2 --dist loadgroup
+	@pytest -n 2 --dist loadfile --no-loadscope-reorder tests/workflow tests/unit
 
 # format, lint, types and the workflow's own checks
 check: .venv/installed

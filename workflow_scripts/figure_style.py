@@ -45,6 +45,16 @@ def system_looks(systems: Sequence[str]) -> dict[str, tuple[str, str]]:
     }
 
 
+def panel_height(num_labels: int, least: float) -> float:
+    """Inches that a panel needs for a column of labels, with its title and axis."""
+    line = LABEL_HEIGHT * matplotlib.rcParams["font.size"] / 72
+    return max(least, 1 + num_labels * line)
+
+
+LABEL_HEIGHT = 1.6
+"""Of a line of labels, in font sizes."""
+
+
 def label_points(
     axes: Axes,
     points: Sequence[tuple[float, float]],
@@ -53,15 +63,16 @@ def label_points(
 ) -> None:
     """Write labels in a column right of the axes, tied to their points by lines.
 
+    Of a point outside the axes the line ends at their border.
     The limits of the axes stay as they are from now on.
     """
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
     to_axes = axes.transData + axes.transAxes.inverted()
     ends = sorted(
-        (tuple(to_axes.transform(point)[::-1]), label, color)
+        (tuple(to_axes.transform(point).clip(0, 1)[::-1]), label, color)
         for point, label, color in zip(points, labels, colors, strict=True)
     )
-    line_height = 1.6 * matplotlib.rcParams["font.size"] / 72 * axes.figure.dpi
+    line_height = LABEL_HEIGHT * matplotlib.rcParams["font.size"] / 72 * axes.figure.dpi
     heights = spread_out([y for (y, _), *_ in ends], line_height / axes.bbox.height)
     below = min([0, *heights])
     for ((y, x), label, color), height in zip(ends, heights, strict=True):

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from figure_style import label_points, save_figure, system_looks
+from figure_style import label_points, panel_height, save_figure, system_looks
 
 snakemake: Any
 
@@ -24,7 +24,8 @@ def main(metrics: list[str], svg: str, pdf: str) -> None:
     unit, seconds = time_unit(curves.seconds.max())
     curves["time"] = curves.seconds / seconds
     looks = system_looks(list(curves.system.unique()))
-    figure = Figure(figsize=(11, 7), layout="constrained")
+    height = panel_height(len(looks), least=3.5)
+    figure = Figure(figsize=(11, 2 * height), layout="constrained")
     for row, (score, title) in zip(figure.subplots(2, 2), SCORES.items(), strict=True):
         over_steps, over_time = row
         for axes, column in ((over_steps, "step"), (over_time, "time")):

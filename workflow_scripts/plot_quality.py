@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from figure_style import label_points, save_figure, system_looks
+from figure_style import label_points, panel_height, save_figure, system_looks
 
 snakemake: Any
 
@@ -30,7 +30,8 @@ def main(scores: str, dataset: str, pair: str, svg: str, pdf: str) -> None:
     table = pd.read_csv(scores, sep="\t")
     table = table[(table.dataset == dataset) & (table.pair == pair)]
     testsets = table.testset.unique()
-    figure = Figure(figsize=(11, 4 * len(testsets)), layout="constrained")
+    height = panel_height(table.system.nunique(), least=4)
+    figure = Figure(figsize=(11, height * len(testsets)), layout="constrained")
     panels = figure.subplots(len(testsets), 2, squeeze=False)
     for (against_speed, against_size), testset in zip(panels, testsets, strict=True):
         by_system = table[table.testset == testset].groupby("system", sort=False)

@@ -516,6 +516,24 @@ def test_no_label_of_a_figure_overlaps_another() -> None:
     assert all(box.x0 > axes[0].bbox.x1 and box.x1 < axes[1].bbox.x0 for box in boxes)
 
 
+def test_panel_is_high_enough_for_its_labels() -> None:
+    """Thirty labels, one of a point below the axis: all stay in the picture."""
+    figure = Figure(
+        figsize=(8, figure_style.panel_height(30, least=4)), layout="constrained"
+    )
+    axes = figure.subplots()
+    axes.set_title("quality")
+    axes.set_xlabel("speed")
+    axes.set_ylim(0, 1)
+    points = [(1.0, -3.0), *((1.0, 0.5) for _ in range(29))]
+    figure_style.label_points(axes, points, ["name"] * 30, ["black"] * 30)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert min(box.y0 for box in boxes) >= 0
+    assert max(box.y1 for box in boxes) <= figure.bbox.height
+    assert figure_style.panel_height(3, least=4) == 4
+
+
 def test_systems_keep_their_colours() -> None:
     looks = figure_style.system_looks([str(place) for place in range(11)])
     assert looks["0"] == looks["10"] == ("#222222", "o")

@@ -12,7 +12,6 @@ from a2d.corpus import read_lines
 from a2d.metrics import bleu
 from a2d.translate import open_models, translate
 
-pytestmark = pytest.mark.xdist_group("demo")
 RUN = "libreoffice/de-en/student/seed1"
 
 

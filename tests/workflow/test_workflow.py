@@ -26,8 +26,6 @@ from a2d.section import load
 from a2d.translate import Translation, open_models, translate
 from a2d.vocab import Vocab
 
-pytestmark = pytest.mark.xdist_group("study")  # one worker builds the study once
-
 SYSTEMS = [
     *("teacher", "student", "word_kd", "seq_kd"),
     *("seq_inter", "n_best", "a2d", "seq_kd_a2d", "voted"),
