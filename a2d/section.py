@@ -66,7 +66,9 @@ def load(section: type[S], path: str | Path) -> S:
 def dump(section: Section) -> str:
     """A section as YAML, readable again by `load`."""
     values = section.model_dump(mode="json", by_alias=True)
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    # libyaml's, where it is built in: a study has a file for every training
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return yaml.dump(values, Dumper=dumper, sort_keys=False, allow_unicode=True)
 
 
 def parse(section: type[S], values: Any) -> S:

@@ -191,7 +191,7 @@ def test_settings_of_each_job(values: dict[str, Any]) -> None:
     assert settings("vocab") == VocabJob(**config.vocab.model_dump(), tags=[])
     made = settings("distill_seq_inter")
     assert isinstance(made, DistillJob)
-    assert (made.beam_size, made.choose, made.shards) == (35, "closest", 20)
+    assert (made.beam_size, made.choose, made.shards) == (35, "closest", 8)
     assert made.decode == config.decode
     assert settings("evaluate") == EvaluateJob(
         evaluate=config.evaluate, decode=config.decode
