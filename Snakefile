@@ -19,6 +19,7 @@ include: "rules/corpus.smk"
 include: "rules/train.smk"
 include: "rules/distill.smk"
 include: "rules/evaluate.smk"
+include: "rules/study.smk"
 include: "rules/report.smk"
 
 

@@ -59,7 +59,7 @@ def vocab(args: argparse.Namespace) -> None:
 
 
 def encode(args: argparse.Namespace) -> None:
-    from a2d.data import encode
+    from a2d.encode import encode
 
     encode(args.text, args.vocab, args.out, args.threads, args.weights)
 

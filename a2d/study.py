@@ -1,9 +1,7 @@
-"""From `config.yaml` to the settings of one job: merged and checked."""
+"""From `config.yaml` to the settings of one job."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 from a2d.config import (
@@ -20,11 +18,6 @@ from a2d.config import (
 )
 from a2d.section import ConfigError, Section, parse
 
-LAYERS = ("num_encoder_layers", "num_decoder_layers")
-HEADS = ("d_model", "num_heads")
-WIDTHS = (*HEADS, "d_ff")
-TYING = ("none", "decoder", "all")
-"""Each ties what the one before does, and more."""
 OVERRIDABLE = (
     "clean",
     "vocab",
@@ -35,37 +28,6 @@ OVERRIDABLE = (
     "corpora",
     "systems",
 )
-
-
-def validate(values: dict[str, Any]) -> Config:
-    """Check a whole configuration.
-
-    Raises:
-        ConfigError: with every mistake found, one a line.
-    """
-    config = parse(Config, expand(values))
-    mistakes = _broken_references(config)
-    for dataset_name, dataset in config.datasets.items():
-        for table, pair_name in (
-            *(("pairs", name) for name in dataset.pairs),
-            *(("multilingual", name) for name in dataset.multilingual),
-        ):
-            place = f"datasets.{dataset_name}.{table}.{pair_name}.override"
-            try:
-                resolved = resolve_pair(values, dataset_name, pair_name)
-            except ConfigError as error:
-                mistakes += [f"{place}: {line}" for line in str(error).splitlines()]
-            else:
-                mistakes += [
-                    f"{place}: {name} would not have its sparsity; a list of them "
-                    "cannot be changed here, because systems are named after them"
-                    for name in _misnamed(config, resolved)
-                ]
-                mistakes += _bad_systems(resolved, f"{dataset_name}/{pair_name}")
-                mistakes += _bad_directions(resolved, dataset_name, pair_name)
-    if mistakes:
-        raise ConfigError("\n".join(_together(mistakes)))
-    return config
 
 
 def expand(values: dict[str, Any]) -> dict[str, Any]:
@@ -150,6 +112,16 @@ def directions(config: Config, dataset: str, pair: str) -> list[str]:
     return [direction for direction in named if direction in row.pairs]
 
 
+def train_settings(config: Config, system: str) -> Train:
+    """`train:` as one system sees it.
+
+    Raises:
+        ConfigError: if the values of its row do not fit.
+    """
+    own = config.systems[system].train
+    return parse(Train, _merge(config.train.model_dump(), own))
+
+
 def resolve_run(config: Config, dataset: str, pair: str, system: str, seed: int) -> Run:
     """The resolved row of one training.
 
@@ -164,7 +136,7 @@ def resolve_run(config: Config, dataset: str, pair: str, system: str, seed: int)
         seed=seed,
         vocab=config.vocab,
         model=config.models[row.model],
-        train=parse(Train, _merge(config.train.model_dump(), row.train)),
+        train=train_settings(config, system),
         teacher=[f"{name}-seed{seed}" for name, seed in row.teachers],
         corpus=row.corpus,
         directions=row.directions or directions(config, dataset, pair),
@@ -228,253 +200,3 @@ def _is_fraction(value: Any) -> bool:
 def _percent(sparsity: float) -> str:
     """End of a pruned system's name: `_80` of 0.8, `_92_5` of 0.925."""
     return f"_{100 * sparsity:g}".replace(".", "_")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-
-
-def _misnamed(config: Config, resolved: Config) -> list[str]:
-    """Systems named after a sparsity that an override takes from them."""
-    named = {
-        name: system.prune
-        for name, system in config.systems.items()
-        if system.prune and name.endswith(_percent(system.prune.sparsity))
-    }
-    found = {name: system.prune for name, system in resolved.systems.items()}
-    return [
-        name
-        for name, prune in named.items()
-        if (left := found.get(name)) is None or left.sparsity != prune.sparsity
-    ]
-
-
-def _together(mistakes: Iterable[str]) -> list[str]:
-    """Mistakes that differ only in their pair, `(on dataset/pair)`, told once."""
-    places: dict[str, list[str]] = {}
-    for mistake in mistakes:
-        message, _, place = mistake.partition(" (on ")
-        found = places.setdefault(message, [])
-        if place not in found:
-            found.append(place)
-    lines = []
-    for message, (first, *others) in places.items():
-        more = f" and {len(others)} more" if others else ""
-        place = f" (on {first.removesuffix(')')}{more})" if first else ""
-        lines.append(message + place)
-    return lines
-
-
-def _broken_references(config: Config) -> list[str]:
-    """Names that `studies:` uses and nobody defines."""
-    mistakes = []
-    if config.study not in config.studies:
-        mistakes.append(
-            f"study: there is no study {config.study}; "
-            f"{_nearest(config.study, config.studies)}"
-        )
-    pairs = [
-        f"{name}/{pair}"
-        for name, row in config.datasets.items()
-        for pair in (*row.pairs, *row.multilingual)
-    ]
-    for study_name, study in config.studies.items():
-        for pair in study.pairs:
-            if pair not in pairs:
-                mistakes.append(
-                    f"studies.{study_name}.pairs: there is no pair {pair}; "
-                    f"{_nearest(pair, pairs)}"
-                )
-        for system in study.systems:
-            if system not in config.systems:
-                mistakes.append(
-                    f"studies.{study_name}.systems: there is no system {system}; "
-                    f"{_nearest(system, config.systems)}"
-                )
-    return mistakes
-
-
-def _bad_systems(config: Config, where: str) -> list[str]:
-    """What is wrong with the rows of `systems:` as one pair sees them."""
-    mistakes = []
-    for key in ("baseline", "speed_reference"):
-        system_name = getattr(config.evaluate, key)
-        if system_name not in config.systems:
-            mistakes.append(
-                f"evaluate.{key}: there is no system {system_name}; "
-                f"{_nearest(system_name, config.systems)}"
-            )
-    if "gold" in config.corpora:
-        mistakes.append("corpora.gold: gold is the clean text; choose another name")
-    for name, system in config.systems.items():
-        place = f"systems.{name}"
-        references: list[tuple[str, str, Mapping[str, Any]]] = [
-            ("model", system.model, config.models)
-        ]
-        references += [("teacher", t, config.systems) for t, _ in system.teachers]
-        references += [("corpus", c, config.corpora) for c in system.distilled_corpora]
-        how = "copy" if system.init.copy_ else "continue"
-        if system.baseline:
-            references.append(("baseline", system.baseline, config.systems))
-        if system.init.parent:
-            references.append((f"init.{how}", system.init.parent, config.systems))
-        broken = [
-            f"{place}.{key}: there is no {used}; {_nearest(used, known)}"
-            for key, used, known in references
-            if used not in known
-        ]
-        mistakes += broken or _bad_combination(config, name, where)
-    return mistakes
-
-
-def _bad_combination(config: Config, name: str, where: str) -> list[str]:
-    """Why a row whose names are all known cannot be trained; empty if it can."""
-    place, system = f"systems.{name}", config.systems[name]
-    mistakes = []
-    if config.models[system.model].tie_embeddings == "all" and not config.vocab.joint:
-        mistakes.append(
-            f"models.{system.model}.tie_embeddings: all needs a joint vocabulary "
-            f"(on {where})"
-        )
-    for asks, what in (
-        (system.needs_teacher_output, "losses"),
-        (bool(system.distilled_corpora), "corpus"),
-    ):
-        if asks and not system.teacher:
-            mistakes.append(
-                f"{place}.{what}: it needs a teacher, and the row names none"
-            )
-    if len(set(system.teachers)) < len(system.teachers):
-        mistakes.append(
-            f"{place}.teacher: an ensemble needs different teachers, and the row names "
-            "one twice"
-        )
-    if system.losses.a2d and len(system.teacher) > 1:
-        mistakes.append(
-            f"{place}.losses.a2d: attention maps are aligned with one teacher, "
-            f"the row names {len(system.teacher)}"
-        )
-    word_kd = system.losses.word_kd
-    if word_kd and word_kd.divergence == "mse" and len(system.teacher) > 1:
-        mistakes.append(
-            f"{place}.losses.word_kd: mse compares logits with those of one teacher, "
-            f"the row names {len(system.teacher)}"
-        )
-    mistakes += [f"{place}.init.{why} (on {where})" for why in _bad_start(config, name)]
-    if name in _ancestors(config, name):
-        mistakes.append(
-            f"{place}: it is its own teacher or start, directly or through others"
-        )
-    try:
-        parse(Train, _merge(config.train.model_dump(), system.train))
-    except ConfigError as error:
-        mistakes += [f"{place}.train.{line}" for line in str(error).splitlines()]
-    return mistakes
-
-
-def _bad_directions(config: Config, dataset: str, pair: str) -> list[str]:
-    """What the directions of a pair lack, and what systems of studies lack of them."""
-    where = f"{dataset}/{pair}"
-    known = directions(config, dataset, pair)
-    mistakes = []
-    if pair not in config.datasets[dataset].pairs:
-        place = f"datasets.{dataset}.multilingual.{pair}"
-        ways = ("from", "into")
-        for number, (way, side) in enumerate(zip(ways, pair.split("-"), strict=True)):
-            languages = side.split("+")
-            spoken = {direction.split("-")[number] for direction in known}
-            mistakes += [
-                f"{place}: the dataset has no pair {way} {language} among its languages"
-                for language in languages
-                if language not in spoken
-            ]
-            if len(set(languages)) < len(languages):
-                mistakes.append(f"{place}: a language stands there twice")
-        if not config.vocab.joint:
-            mistakes.append(f"{place}: its languages need a joint vocabulary")
-    asked = {
-        system: None
-        for study in config.studies.values()
-        for system in study.systems
-        if where in study.pairs and system in config.systems
-    }
-    for name in list(asked):
-        asked |= dict.fromkeys(_ancestors(config, name) & set(config.systems))
-    for name in asked:
-        system = config.systems[name]
-        wanted = system.directions or known
-        mistakes += [
-            f"systems.{name}.directions: {where} has no direction {direction}; "
-            f"{_nearest(direction, known)}"
-            for direction in wanted
-            if direction not in known
-        ]
-        learned = [
-            config.systems[teacher].directions or known
-            for teacher, _ in system.teachers
-            if teacher in config.systems
-        ]
-        mistakes += [
-            f"systems.{name}.teacher: none of its teachers learns {direction} "
-            f"(on {where})"
-            for direction in wanted
-            if learned and not any(direction in found for found in learned)
-        ]
-    return mistakes
-
-
-def _bad_start(config: Config, name: str) -> list[str]:
-    """Why a row's model cannot take the weights that it is to start from."""
-    system = config.systems[name]
-    parent, model = system.init.parent, config.models[system.model]
-    source = parent and config.models.get(config.systems[parent].model)
-    if not source:
-        return []
-    if not system.init.copy_:
-        # dropout has no weights
-        other = model != source.model_copy(update={"dropout": model.dropout})
-        return [f"continue: {parent} has another architecture"] if other else []
-
-    def sizes(keys: Iterable[str]) -> str:
-        ours, theirs = (
-            ", ".join(f"{key} {getattr(side, key)}" for key in keys)
-            for side in (model, source)
-        )
-        return f"{parent} has {theirs} and the model {system.model} {ours}"
-
-    deeper = [key for key in LAYERS if getattr(model, key) > getattr(source, key)]
-    widths = [key for key in WIDTHS if getattr(model, key) != getattr(source, key)]
-    wider = [key for key in widths if getattr(model, key) > getattr(source, key)]
-    mistakes = []
-    if deeper:
-        mistakes.append(f"copy: {sizes(deeper)}; layers can only be left out")
-    if model.norm != source.norm:
-        mistakes.append(f"copy: {sizes(['norm'])}; they must be equal")
-    if TYING.index(model.tie_embeddings) > TYING.index(source.tie_embeddings):
-        mistakes.append(
-            f"copy: {sizes(['tie_embeddings'])}; different tables cannot become one"
-        )
-    if wider and system.init.reduce:
-        mistakes.append(f"reduce: {sizes(wider)}; a copy can only be smaller")
-    elif model.head_size > source.head_size and system.init.reduce:
-        mistakes.append(f"reduce: {sizes(HEADS)}; a head can only be smaller")
-    elif widths and not system.init.reduce:
-        mistakes.append(
-            f"copy: {sizes(widths)}; choose a model as wide, or `reduce: truncate`"
-        )
-    return mistakes
-
-
-def _ancestors(config: Config, name: str) -> set[str]:
-    """Systems that must be trained before this one."""
-    found: set[str] = set()
-    waiting = [name]
-    while waiting:
-        system = config.systems[waiting.pop()]
-        parents = {teacher for teacher, _ in system.teachers}
-        if system.init.parent:
-            parents.add(system.init.parent)
-        waiting += [p for p in parents - found if p in config.systems]
-        found |= parents
-    return found

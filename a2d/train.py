@@ -28,8 +28,9 @@ from torch.utils.tensorboard import SummaryWriter
 from a2d import checkpoint
 from a2d.config import PAD, Decode, Run, Train
 from a2d.corpus import read_parallel
-from a2d.data import Batch, ParallelData, encoding
+from a2d.data import Batch, ParallelData
 from a2d.distributed import Worker, worker
+from a2d.encode import encoding
 from a2d.files import replacing, sha256_of
 from a2d.initialize import load_model, new_model
 from a2d.losses import token_loss

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from a2d.config import NUMERICS, PAD, Losses, Model, Run
-from a2d.data import Batch, ParallelData, encode
+from a2d.data import Batch, ParallelData
+from a2d.encode import encode
 from a2d.model import Transformer
 from a2d.objective import Objective
 from a2d.section import dump, parse

@@ -69,7 +69,7 @@ def write_numbers(folder: Path, split: str, num_lines: int, seed: int) -> None:
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder like `results/toy/de-en`: clean text and a joint vocabulary."""
-    from a2d.data import encode
+    from a2d.encode import encode
     from a2d.vocab import train_vocab
 
     folder = tmp_path_factory.mktemp("toy") / "de-en"

@@ -9,7 +9,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from a2d.config import PAD
-from a2d.data import ParallelData, TokenSequences, flat, starts_of
+from a2d.data import ParallelData, TokenSequences
+from a2d.encode import flat, starts_of
 from a2d.model import Transformer
 from benchmarks import __main__ as program
 from benchmarks import contest, training

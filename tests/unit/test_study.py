@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from a2d.checks import validate
 from a2d.config import CleanJob, DistillJob, EvaluateJob, FetchJob, Prune, VocabJob
 from a2d.section import ConfigError
 from a2d.sources import LocalFiles
@@ -17,7 +18,6 @@ from a2d.study import (
     job_settings,
     resolve_pair,
     resolve_run,
-    validate,
 )
 
 ROOT = Path(__file__).parents[2]

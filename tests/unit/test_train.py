@@ -18,8 +18,9 @@ from a2d import checkpoint
 from a2d import train as train_module
 from a2d.__main__ import main
 from a2d.config import Prune, Run, Train
-from a2d.data import Batch, ParallelData, encode
+from a2d.data import Batch, ParallelData
 from a2d.distributed import Worker
+from a2d.encode import encode
 from a2d.initialize import load_model
 from a2d.model import Transformer
 from a2d.prune import magnitude_masks, prunable
