@@ -490,6 +490,11 @@ class Run(Section):
     numerics: int
 
     @property
+    def name(self) -> str:
+        """Its place among the results."""
+        return f"{self.dataset}/{self.pair}/{self.system}/seed{self.seed}"
+
+    @property
     def languages(self) -> tuple[str, str]:
         """Source and target."""
         src, tgt = self.pair.split("-")

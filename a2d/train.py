@@ -21,6 +21,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
@@ -82,6 +83,8 @@ class Files:
 class Progress:
     """Where a training stands; part of its saved state."""
 
+    starts: int = 0
+    """Processes that worked on it."""
     step: int = 0
     epoch: int = 1
     position: int = 0
@@ -103,7 +106,7 @@ def train(run: Run, files: Files, out: Path) -> None:
         Interrupted: after SIGINT, SIGTERM or SIGUSR1; call again to go on.
         UserError: if the files do not fit each other, or the loss is not finite.
     """
-    with worker() as me, interruptions() as signals:
+    with worker() as me, alone(run, out, me), interruptions() as signals:
         training = Training(run, files, out, me)
         training.resume()
         while not training.progress.finished:
@@ -121,7 +124,6 @@ class Training:
 
     def __init__(self, run: Run, files: Files, out: Path, me: Worker) -> None:
         self.run, self.files, self.out, self.me = run, files, out, me
-        self.name = f"{run.dataset}/{run.pair}/{run.system}/seed{run.seed}"
         self.state = out / "state"
         self.metrics = self.state / "metrics.jsonl"
         torch.set_flush_denormal(True)
@@ -231,8 +233,8 @@ class Training:
         progress, sums = self.progress, self.progress.sums
         if not math.isfinite(metrics["loss"]):
             raise UserError(
-                f"{self.name}: the loss is {metrics['loss']} at step {progress.step}; "
-                "lower train.learning_rate or set train.clip_norm"
+                f"{self.run.name}: the loss is {metrics['loss']} at step "
+                f"{progress.step}; lower train.learning_rate or set train.clip_norm"
             )
         sums.setdefault("started", progress.seconds)
         for name, value in (metrics | {"updates": 1}).items():
@@ -261,7 +263,7 @@ class Training:
         )
         if self.me.leads:
             tell(
-                self.name,
+                self.run.name,
                 f"step {progress.step}/{config.max_steps}  epoch {progress.epoch}  "
                 f"loss {loss:.3f}{best}  {speed:,.0f} tokens/s  "
                 f"{clock_time(left)} left",
@@ -338,7 +340,7 @@ class Training:
             self.save()
         if interrupted and not progress.finished:
             raise Interrupted(
-                f"{self.name}: interrupted at step {progress.step}; its state is "
+                f"{self.run.name}: interrupted at step {progress.step}; its state is "
                 "saved, run it again to go on"
             )
 
@@ -383,8 +385,9 @@ class Training:
                 if state
                 else "starts"
             )
+        self.progress.starts += not self.progress.finished
         if self.me.leads:
-            tell(self.name, said)
+            tell(self.run.name, said)
             if self.progress.step == 0:
                 shutil.rmtree(self.state, ignore_errors=True)
                 shutil.rmtree(self.out / "tensorboard", ignore_errors=True)
@@ -411,6 +414,7 @@ class Training:
             "best_step": self.progress.best[0][1],
             "epochs": self.progress.epoch,
             "seconds": round(self.progress.seconds, 1),
+            "starts": self.progress.starts,
             "parameters": checkpoint.count_parameters(self.model),
             "nonzero_parameters": checkpoint.count_nonzero_parameters(self.model),
             "alignment": alignment.learned() if alignment else None,
@@ -473,6 +477,26 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return platform.processor() or platform.machine()
+
+
+@contextmanager
+def alone(run: Run, out: Path, me: Worker) -> Iterator[None]:
+    """Wait while another process trains the same run.
+
+    A workflow that is killed on a cluster leaves its trainings behind, and the next one
+    starts them again; that then finds what the first has made.
+    """
+    if not me.leads:
+        yield
+        return
+    lock = FileLock(out / ".lock", poll_interval=1)
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        tell(run.name, "waits for another process that trains it")
+        held = lock.acquire()
+    with held:
+        yield
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 from a2d import checkpoint
 from a2d import train as train_module
@@ -117,7 +118,7 @@ def test_interrupted_training_ends_as_if_it_had_not_been(
             with pytest.raises(KeyError if step == 8 else Interrupted):
                 train(run, files, out)
         # nothing that the workflow declares is there before the end
-        assert {path.name for path in out.iterdir()} == {"state", "tensorboard"}
+        assert {path.name for path in out.glob("[!.]*")} == {"state", "tensorboard"}
     train(run, files, out)
     # step 8 was never saved: what was saved last is step 5
     said = [line.partition("] ")[2] for line in capsys.readouterr().err.splitlines()]
@@ -134,6 +135,11 @@ def test_interrupted_training_ends_as_if_it_had_not_been(
     )
     assert whole == parts
     assert metrics_of(tmp_path / "whole") == metrics_of(out)
+    starts = [
+        json.loads((folder / "training.json").read_text())["starts"]
+        for folder in (tmp_path / "whole", out)
+    ]
+    assert starts == [1, 4]
 
 
 def test_epochs_are_taken_up_at_their_borders(
@@ -237,6 +243,29 @@ def test_finished_training_is_exported_again_in_no_steps(
     monkeypatch.delattr(Training, "update")
     train(make_run(), files, tmp_path)
     assert [(tmp_path / name).read_bytes() for name in names] == before
+
+
+def test_two_processes_do_not_train_a_run_at_once(
+    make_run: Callable[..., Run],
+    files: Files,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = FileLock(tmp_path / ".lock")
+    other.acquire()
+    said = []
+
+    def tell(name: str, news: str) -> None:
+        said.append(news)
+        if "waits" in news:
+            assert not (tmp_path / "state").exists()
+            other.release()
+
+    monkeypatch.setattr("a2d.train.tell", tell)
+    train(make_run(), files, tmp_path)
+    assert said[:2] == ["waits for another process that trains it", "starts"]
+    with other.acquire(timeout=0):  # it is free again
+        assert (tmp_path / "model.safetensors").exists()
 
 
 # What a training does ---------------------------------------------------------------
