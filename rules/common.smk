@@ -233,6 +233,27 @@ def raw_text(wildcards):
     return f"results/{wildcards.dataset}/{direction_name(wildcards)}/raw/{split}.tsv.gz"
 
 
+def fetched(name, pattern):
+    """A file of each text that is fetched for a pair, `dataset/pair`."""
+    dataset, pair = name.split("/")
+    pairs = study_config.datasets[dataset].pairs
+    return [
+        pattern.format(place=f"results/{dataset}/{direction}", split=split)
+        for direction in study.directions(study_config, dataset, pair)
+        for split in pairs[direction].splits
+        if split not in pairs[direction].hold_out
+    ]
+
+
+def all_raw_texts(wildcards):
+    """What the chosen study fetches."""
+    return [
+        path
+        for name in study_config.studies[study_config.study].pairs
+        for path in fetched(name, "{place}/raw/{split}.tsv.gz")
+    ]
+
+
 def protected_text(wildcards):
     """Text whose sentences a split may not contain, in no direction.
 

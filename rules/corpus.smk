@@ -32,6 +32,12 @@ rule fetch:
         " --downloads {params.downloads} --lock {params.lock} 2>&1 | tee {log:q}"
 
 
+rule fetch_all:
+    input:
+        all_raw_texts,
+    localrule: True
+
+
 rule clean:
     input:
         settings="results/{dataset}/{src}-{tgt}/settings/clean.yaml",

@@ -149,6 +149,7 @@ def report_inputs(wildcards):
     for name, places in study_directions(wildcards).items():
         dataset, pair = name.split("/")
         systems = configs[dataset, pair].systems
+        inputs["provenance"] += fetched(name, "{place}/raw/{split}.json")
         figures = ["quality", "curves"]
         if aligned_systems(row, name):
             figures.append("alignment")
@@ -168,11 +169,6 @@ def report_inputs(wildcards):
                 testset = f"test.{direction}"
             inputs["counts"] += [
                 f"{folder}/{split}.counts.tsv" for split in texts.splits
-            ]
-            inputs["provenance"] += [
-                f"results/{place}/raw/{split}.json"
-                for split in texts.splits
-                if split not in texts.hold_out
             ]
             learners = [
                 system

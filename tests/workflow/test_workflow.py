@@ -254,6 +254,15 @@ def test_one_pair_is_one_target(finished: Project):
     assert trained == {*SYSTEMS}
 
 
+def test_all_text_is_fetched_by_one_target(project: Project):
+    jobs = project.jobs("fetch_all", "--config", "study=several")
+    fetched = {output for rule, output in jobs if rule == "fetch"}
+    # the other splits of en-de are held out from its training text
+    texts = ("de-en/raw/train", "de-en/raw/valid", "de-en/raw/test", "en-de/raw/train")
+    assert fetched == {f"results/toy/{text}.tsv.gz" for text in texts}
+    assert {rule for rule, _ in jobs} == {"fetch", "write_settings"}
+
+
 def test_changed_system_reruns_alone_with_what_depends_on_it(finished: Project):
     before = finished.config.read_text()
     finished.edit(lambda v: v["systems"]["seq_kd"].update(train={"max_steps": 50}))
