@@ -181,6 +181,13 @@ def pairs_of(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
     return list(zip(paths[::2], paths[1::2], strict=True))
 
 
+def plan(args: argparse.Namespace) -> None:
+    from a2d.plan import plan
+    from a2d.section import read
+
+    print(plan(read(args.config), args.study, args.results, args.teraflops))
+
+
 def parser() -> argparse.ArgumentParser:
     """All subcommands and their arguments."""
     top = argparse.ArgumentParser(
@@ -279,6 +286,12 @@ def parser() -> argparse.ArgumentParser:
     add("--src", "source text, of which equal parts are taken", nargs="+")
     add("--out", "table, .tsv")
     add("--threads", "translating at once", type=int, default=cores)
+
+    add = command(plan, "tell what a study will cost: trainings, hours and disk")
+    add("--study", "its name; the chosen one without", type=str, nargs="?")
+    add("--teraflops", "of one device; measured without", type=float, nargs="?")
+    add("--config", "studies (YAML)", default=Path("config.yaml"))
+    add("--results", "folder of what is done", default=Path("results"))
 
     add = command(translate, "translate standard input to standard output")
     add("model", "exported model or run folder; several run folders vote", nargs="+")

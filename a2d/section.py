@@ -48,18 +48,31 @@ ONE_OR_MORE = BeforeValidator(
 """A list of strings, of which a single one may stand alone."""
 
 
+def read(path: str | Path) -> Any:
+    """Values of a YAML file.
+
+    Raises:
+        ConfigError: if it is not there or no YAML.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such file")
+    try:
+        return yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
 def load(section: type[S], path: str | Path) -> S:
     """Read one section from a YAML file.
 
     Raises:
         ConfigError: naming the file and every mistake in it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"{path}: there is no such file")
+    values = read(path)
     try:
-        return parse(section, yaml.safe_load(path.read_text()))
-    except (ConfigError, yaml.YAMLError) as error:
+        return parse(section, values)
+    except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 

@@ -21,6 +21,7 @@ from a2d.data import Batch, ParallelData
 from a2d.encode import encode
 from a2d.model import Transformer
 from a2d.objective import Objective
+from a2d.plan import forward_operations
 from a2d.section import dump, parse
 from a2d.train import keep_freed_memory
 from a2d.vocab import Vocab, train_vocab
@@ -118,23 +119,10 @@ def run_settings(system: str) -> Run:
 def operations_per_token(model: Model, data: ParallelData) -> float:
     """Floating-point operations of an update for each target token, without padding.
 
-    Two for each multiplication and addition, three times: forward, and backward for
-    inputs and weights. Only matrix products count.
+    Three times the forward pass: backward computes gradients of inputs and weights.
     """
     src, tgt = data.src.lengths + 1.0, data.tgt.lengths + 1.0
-    d_model, d_ff = model.d_model, model.d_ff
-    encoder = src * (4 * d_model**2 + 2 * d_model * d_ff) + 2 * d_model * src**2
-    decoder = (
-        tgt * (6 * d_model**2 + 2 * d_model * d_ff)
-        + src * 2 * d_model**2
-        + 2 * d_model * (tgt * (tgt + 1) / 2 + tgt * src)
-    )
-    total = (
-        model.num_encoder_layers * encoder.sum()
-        + model.num_decoder_layers * decoder.sum()
-        + (tgt * d_model * VOCAB_SIZE).sum()
-    )
-    return 6 * float(total / tgt.sum())
+    return 3 * float(forward_operations(model, VOCAB_SIZE, src, tgt).sum() / tgt.sum())
 
 
 def matrix_product() -> float:

@@ -30,7 +30,7 @@ FLOORS = [
         "vocab",
     },
     {"checks", "encode", "fetch", "initialize"},
-    {"data"},
+    {"data", "plan"},
     {"export", "objective", "reference"},
     {"translate"},
     {"distill", "evaluate", "train"},
