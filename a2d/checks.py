@@ -8,7 +8,14 @@ from typing import Any
 
 from a2d.config import Config
 from a2d.section import ConfigError, parse
-from a2d.study import curve_name, directions, expand, resolve_pair, train_settings
+from a2d.study import (
+    curve_name,
+    directions,
+    expand,
+    resolve_pair,
+    sparse_systems,
+    train_settings,
+)
 
 LAYERS = ("num_encoder_layers", "num_decoder_layers")
 HEADS = ("d_model", "num_heads")
@@ -24,7 +31,7 @@ def validate(values: dict[str, Any]) -> Config:
         ConfigError: with every mistake found, one a line.
     """
     config = parse(Config, expand(values))
-    mistakes = _broken_references(config)
+    mistakes = _broken_references(config) + _named_twice(values)
     for dataset_name, dataset in config.datasets.items():
         for table, pair_name in (
             *(("pairs", name) for name in dataset.pairs),
@@ -41,11 +48,24 @@ def validate(values: dict[str, Any]) -> Config:
                     "cannot be changed here, because systems are named after them"
                     for name in _misnamed(config, resolved)
                 ]
-                mistakes += _bad_systems(resolved, f"{dataset_name}/{pair_name}")
+                mistakes += _bad_systems(resolved)
                 mistakes += _bad_directions(resolved, dataset_name, pair_name)
+                for name in _asked(resolved, f"{dataset_name}/{pair_name}"):
+                    mistakes += misfits(resolved, dataset_name, pair_name, name)
     if mistakes:
         raise ConfigError("\n".join(_together(mistakes)))
     return config
+
+
+def _named_twice(values: dict[str, Any]) -> list[str]:
+    """Rows that have the name of one that a list of sparsities makes."""
+    rows = values["systems"]
+    return [
+        f"systems.{member}: systems.{name} makes a system of this name too; rename one"
+        for name, row in rows.items()
+        for member in sparse_systems(name, row)
+        if member in rows
+    ]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -113,8 +133,8 @@ def _broken_references(config: Config) -> list[str]:
     return mistakes
 
 
-def _bad_systems(config: Config, where: str) -> list[str]:
-    """What is wrong with the rows of `systems:` as one pair sees them."""
+def _bad_systems(config: Config) -> list[str]:
+    """What is wrong with the rows of `systems:` wherever they are trained."""
     mistakes = []
     for key in ("baseline", "speed_reference"):
         system_name = getattr(config.evaluate, key)
@@ -125,36 +145,35 @@ def _bad_systems(config: Config, where: str) -> list[str]:
             )
     if "gold" in config.corpora:
         mistakes.append("corpora.gold: gold is the clean text; choose another name")
-    for name, system in config.systems.items():
-        place = f"systems.{name}"
-        references: list[tuple[str, str, Mapping[str, Any]]] = [
-            ("model", system.model, config.models)
-        ]
-        references += [("teacher", t, config.systems) for t, _ in system.teachers]
-        references += [("corpus", c, config.corpora) for c in system.distilled_corpora]
-        how = "copy" if system.init.copy_ else "continue"
-        if system.baseline:
-            references.append(("baseline", system.baseline, config.systems))
-        if system.init.parent:
-            references.append((f"init.{how}", system.init.parent, config.systems))
-        broken = [
-            f"{place}.{key}: there is no {used}; {_nearest(used, known)}"
-            for key, used, known in references
-            if used not in known
-        ]
-        mistakes += broken or _bad_combination(config, name, where)
+    for name in config.systems:
+        mistakes += _broken_names(config, name) or _bad_combination(config, name)
     return mistakes
 
 
-def _bad_combination(config: Config, name: str, where: str) -> list[str]:
+def _broken_names(config: Config, name: str) -> list[str]:
+    """Names that a row uses and nobody defines."""
+    system = config.systems[name]
+    references: list[tuple[str, str, Mapping[str, Any]]] = [
+        ("model", system.model, config.models)
+    ]
+    references += [("teacher", t, config.systems) for t, _ in system.teachers]
+    references += [("corpus", c, config.corpora) for c in system.distilled_corpora]
+    how = "copy" if system.init.copy_ else "continue"
+    if system.baseline:
+        references.append(("baseline", system.baseline, config.systems))
+    if system.init.parent:
+        references.append((f"init.{how}", system.init.parent, config.systems))
+    return [
+        f"systems.{name}.{key}: there is no {used}; {_nearest(used, known)}"
+        for key, used, known in references
+        if used not in known
+    ]
+
+
+def _bad_combination(config: Config, name: str) -> list[str]:
     """Why a row whose names are all known cannot be trained; empty if it can."""
     place, system = f"systems.{name}", config.systems[name]
     mistakes = []
-    if config.models[system.model].tie_embeddings == "all" and not config.vocab.joint:
-        mistakes.append(
-            f"models.{system.model}.tie_embeddings: all needs a joint vocabulary "
-            f"(on {where})"
-        )
     for asks, what in (
         (system.needs_teacher_output, "losses"),
         (bool(system.distilled_corpora), "corpus"),
@@ -179,7 +198,6 @@ def _bad_combination(config: Config, name: str, where: str) -> list[str]:
             f"{place}.losses.word_kd: mse compares logits with those of one teacher, "
             f"the row names {len(system.teacher)}"
         )
-    mistakes += [f"{place}.init.{why} (on {where})" for why in _bad_start(config, name)]
     if name in _ancestors(config, name):
         mistakes.append(
             f"{place}: it is its own teacher or start, directly or through others"
@@ -192,25 +210,30 @@ def _bad_combination(config: Config, name: str, where: str) -> list[str]:
 
 
 def _bad_directions(config: Config, dataset: str, pair: str) -> list[str]:
-    """What the directions of a pair lack, and what systems of studies lack of them."""
-    where = f"{dataset}/{pair}"
+    """What the directions of a multilingual pair lack."""
+    if pair in config.datasets[dataset].pairs:
+        return []
+    place = f"datasets.{dataset}.multilingual.{pair}"
     known = directions(config, dataset, pair)
+    ways = ("from", "into")
     mistakes = []
-    if pair not in config.datasets[dataset].pairs:
-        place = f"datasets.{dataset}.multilingual.{pair}"
-        ways = ("from", "into")
-        for number, (way, side) in enumerate(zip(ways, pair.split("-"), strict=True)):
-            languages = side.split("+")
-            spoken = {direction.split("-")[number] for direction in known}
-            mistakes += [
-                f"{place}: the dataset has no pair {way} {language} among its languages"
-                for language in languages
-                if language not in spoken
-            ]
-            if len(set(languages)) < len(languages):
-                mistakes.append(f"{place}: a language stands there twice")
-        if not config.vocab.joint:
-            mistakes.append(f"{place}: its languages need a joint vocabulary")
+    for number, (way, side) in enumerate(zip(ways, pair.split("-"), strict=True)):
+        languages = side.split("+")
+        spoken = {direction.split("-")[number] for direction in known}
+        mistakes += [
+            f"{place}: the dataset has no pair {way} {language} among its languages"
+            for language in languages
+            if language not in spoken
+        ]
+        if len(set(languages)) < len(languages):
+            mistakes.append(f"{place}: a language stands there twice")
+    if not config.vocab.joint:
+        mistakes.append(f"{place}: its languages need a joint vocabulary")
+    return mistakes
+
+
+def _asked(config: Config, where: str) -> list[str]:
+    """Systems that studies train on a pair, with teachers and first weights."""
     asked = {
         system: None
         for study in config.studies.values()
@@ -219,26 +242,45 @@ def _bad_directions(config: Config, dataset: str, pair: str) -> list[str]:
     }
     for name in list(asked):
         asked |= dict.fromkeys(_ancestors(config, name) & set(config.systems))
-    for name in asked:
-        system = config.systems[name]
-        wanted = system.directions or known
-        mistakes += [
-            f"systems.{name}.directions: {where} has no direction {direction}; "
-            f"{_nearest(direction, known)}"
-            for direction in wanted
-            if direction not in known
-        ]
-        learned = [
-            config.systems[teacher].directions or known
-            for teacher, _ in system.teachers
-            if teacher in config.systems
-        ]
-        mistakes += [
-            f"systems.{name}.teacher: none of its teachers learns {direction} "
+    return list(asked)
+
+
+def misfits(config: Config, dataset: str, pair: str, name: str) -> list[str]:
+    """Why a system cannot be trained on this pair, though it may on another.
+
+    Its vocabulary, the shapes of its models and its directions depend on the pair.
+
+    Args:
+        config: as returned by `resolve_pair` for this dataset and pair.
+    """
+    if _broken_names(config, name):
+        return []
+    where, system = f"{dataset}/{pair}", config.systems[name]
+    known = directions(config, dataset, pair)
+    wanted = system.directions or known
+    mistakes = []
+    if config.models[system.model].tie_embeddings == "all" and not config.vocab.joint:
+        mistakes.append(
+            f"models.{system.model}.tie_embeddings: all needs a joint vocabulary "
             f"(on {where})"
-            for direction in wanted
-            if learned and not any(direction in found for found in learned)
-        ]
+        )
+    mistakes += [
+        f"systems.{name}.init.{why} (on {where})" for why in _bad_start(config, name)
+    ]
+    mistakes += [
+        f"systems.{name}.directions: {where} has no direction {direction}; "
+        f"{_nearest(direction, known)}"
+        for direction in wanted
+        if direction not in known
+    ]
+    learned = [
+        config.systems[teacher].directions or known for teacher, _ in system.teachers
+    ]
+    mistakes += [
+        f"systems.{name}.teacher: none of its teachers learns {direction} (on {where})"
+        for direction in wanted
+        if learned and not any(direction in found for found in learned)
+    ]
     return mistakes
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -93,19 +94,19 @@ def parse(section: type[S], values: Any) -> S:
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        lines = [_sentence(mistake) for mistake in error.errors()]
+        lines = [_sentence(section, mistake) for mistake in error.errors()]
         raise ConfigError("\n".join(lines)) from None
 
 
-def _sentence(mistake: Any) -> str:
-    """One mistake found by pydantic, with its place and what to do."""
+def _sentence(section: type[Section], mistake: Any) -> str:
+    """One mistake that pydantic found in a section, with its place and what to do."""
     # pydantic names the validator that ran (`function-before[...]`) in the path
     place = ".".join(
         str(part) for part in mistake["loc"] if not str(part).endswith("]")
     )
     key = str(mistake["loc"][-1]) if mistake["loc"] else ""
     if mistake["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, _known_keys(), n=1)
+        near = difflib.get_close_matches(key, _known_keys(section, mistake["loc"]), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"{place}: there is no such key{hint}"
     if mistake["type"] == "missing":
@@ -116,9 +117,29 @@ def _sentence(mistake: Any) -> str:
     return f"{place}: {message[0].lower()}{message[1:]}" if place else message
 
 
-def _known_keys() -> set[str]:
-    """Keys of all sections."""
-    keys = set[str]()
-    for kind in Section.__subclasses__():
-        keys |= {field.alias or name for name, field in kind.model_fields.items()}
-    return keys
+def _known_keys(section: type[Section], place: Sequence[str | int]) -> set[str]:
+    """Keys that may stand where a wrong one does, the last of its place."""
+    sections = [section]
+    for part in place[:-1]:
+        inner = [
+            kind
+            for outer in sections
+            for name, field in outer.model_fields.items()
+            if part == (field.alias or name)
+            for kind in _sections(field.annotation)
+        ]
+        # names of rows and numbers in lists are no keys of a section
+        sections = inner or sections
+    return {
+        field.alias or name
+        for kind in sections
+        for name, field in kind.model_fields.items()
+    }
+
+
+def _sections(annotation: Any) -> Iterator[type[Section]]:
+    """All sections in a type, such as that of `dict[str, Model]`."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _sections(argument)

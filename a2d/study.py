@@ -34,9 +34,9 @@ def expand(values: dict[str, Any]) -> dict[str, Any]:
     """The configuration with each list of sparsities written out.
 
     A row `pruned` with the sparsities 0.5 and 0.9 becomes the rows `pruned_50` and
-    `pruned_90`, and so does its name in the studies; a row that has the name of one
-    of them, as in an override, changes its values. What has a wrong shape stays as it
-    is, for `parse` to tell.
+    `pruned_90`, and so does its name in the studies; a row of an override that has the
+    name of one of them changes its values. What has a wrong shape stays as it is, for
+    `parse` to tell.
 
     Raises:
         ConfigError: if two sparsities of a list give one name.
@@ -44,18 +44,9 @@ def expand(values: dict[str, Any]) -> dict[str, Any]:
     systems: dict[str, Any] = {}
     members: dict[str, list[str]] = {}
     for name, row in _table(values, "systems").items():
-        prune = row.get("prune") if isinstance(row, dict) else None
-        settings = prune if isinstance(prune, dict) else {"sparsity": prune}
-        found = settings.get("sparsity")
-        if isinstance(found, list) and found and all(map(_is_fraction, found)):
-            for sparsity in found:
-                member = name + _percent(sparsity)
-                if member in members.setdefault(name, []):
-                    raise ConfigError(
-                        f"systems.{name}.prune: two sparsities are called {member}"
-                    )
-                members[name].append(member)
-                systems[member] = row | {"prune": settings | {"sparsity": sparsity}}
+        if made := sparse_systems(name, row):
+            members[name] = list(made)
+            systems |= made
         elif isinstance(row, dict):
             systems[name] = _merge(systems.get(name, {}), row)
         else:
@@ -75,6 +66,28 @@ def expand(values: dict[str, Any]) -> dict[str, Any]:
         if isinstance(row, dict) and isinstance(row.get("systems"), list)
     }
     return _merge(values, {"studies": studies}) | {"systems": systems}
+
+
+def sparse_systems(name: str, row: Any) -> dict[str, Any]:
+    """Rows that one with a list of sparsities stands for; none of any other row.
+
+    Raises:
+        ConfigError: if two sparsities give one name.
+    """
+    prune = row.get("prune") if isinstance(row, dict) else None
+    settings = prune if isinstance(prune, dict) else {"sparsity": prune}
+    found = settings.get("sparsity")
+    if not isinstance(found, list) or not all(map(_is_fraction, found)):
+        return {}
+    made: dict[str, Any] = {}
+    for sparsity in found:
+        member = name + _percent(sparsity)
+        if member in made:
+            raise ConfigError(
+                f"systems.{name}.prune: two sparsities are called {member}"
+            )
+        made[member] = row | {"prune": settings | {"sparsity": sparsity}}
+    return made
 
 
 def curve_name(system: str, sparsity: float) -> str:

@@ -124,15 +124,10 @@ def job_settings(wildcards):
 
 
 def run_settings(wildcards):
-    return dump(
-        study.resolve_run(
-            pair_config(wildcards),
-            wildcards.dataset,
-            wildcards.pair,
-            wildcards.system,
-            int(wildcards.seed),
-        )
-    )
+    place = pair_config(wildcards), wildcards.dataset, wildcards.pair
+    if mistakes := checks.misfits(*place, wildcards.system):
+        raise WorkflowError("\n".join(mistakes))
+    return dump(study.resolve_run(*place, wildcards.system, int(wildcards.seed)))
 
 
 # Files --------------------------------------------------------------------------------
@@ -218,7 +213,13 @@ def run_folder(wildcards, run):
 
 def local_files(wildcards):
     """The user's own files among the sources of a split."""
-    sources = direction_row(wildcards).splits[wildcards.split]
+    known = direction_row(wildcards).splits
+    if wildcards.split not in known:
+        raise WorkflowError(
+            f"datasets.{wildcards.dataset}.pairs.{wildcards.pair} has no "
+            f"{wildcards.split}, only {', '.join(known)}"
+        )
+    sources = known[wildcards.split]
     paths = [source.files for source in sources if isinstance(source, LocalFiles)]
     languages = wildcards.pair.split("-")
     return sorted(

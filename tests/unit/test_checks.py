@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from a2d.checks import validate
+from a2d.checks import misfits, validate
 from a2d.section import ConfigError
 from a2d.study import resolve_pair, resolve_run
 
@@ -60,6 +60,17 @@ def test_override_of_a_list_itself_is_told(curve: dict[str, Any]) -> None:
         "datasets.toy.pairs.de-fr.override: pruned_92_5 would not have its sparsity; a "
         "list of them cannot be changed here, because systems are named after them"
     )
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_row_named_like_one_of_a_list_is_told(
+    curve: dict[str, Any], first: bool
+) -> None:
+    rows, twin = curve["systems"], {"pruned_80": {"model": "wide_student"}}
+    curve["systems"] = twin | rows if first else rows | twin
+    assert mistakes(curve) == [
+        "systems.pruned_80: systems.pruned makes a system of this name too; rename one"
+    ]
 
 
 def test_list_of_something_else_is_told(curve: dict[str, Any]) -> None:
@@ -128,15 +139,38 @@ def test_copies_of_other_shapes_are_refused(
     told: str | None,
 ) -> None:
     values["models"]["wide_student"] |= model
-    for name in ("privileged", "privileged_kd"):
+    names = ["privileged", "privileged_kd"]
+    for name in names:
         values["systems"][name]["init"] |= init
+    # a row that no study trains may have shapes that do not fit
+    validate(values)
+    pairs = ["toy/de-en", "toy/de-fr"]
+    values["studies"]["copies"] = {"pairs": pairs, "systems": names, "seeds": [1]}
     if told is None:
         validate(values)
         return
     assert mistakes(values) == [
-        f"systems.{name}.init.{told} (on toy/de-en and 1 more)"
-        for name in ("privileged", "privileged_kd")
+        f"systems.{name}.init.{told} (on toy/de-en and 1 more)" for name in names
     ]
+
+
+def test_system_is_judged_where_it_is_trained(values: dict[str, Any]) -> None:
+    """The same row may fit one pair and not another."""
+    small = {"d_model": 256, "d_ff": 512}
+    override = {"models": {"wide_student": small}}
+    values["datasets"]["toy"]["pairs"]["de-fr"]["override"] = override
+    study = {"pairs": ["toy/de-en"], "systems": ["privileged"], "seeds": [1]}
+    values["studies"]["copies"] = study
+    validate(values)
+    found = {
+        pair: misfits(resolve_pair(values, "toy", pair), "toy", pair, "privileged")
+        for pair in ("de-en", "de-fr")
+    }
+    assert found["de-en"] == []
+    (line,) = found["de-fr"]
+    assert line.startswith("systems.privileged.init.copy: teacher has d_model 512")
+    study["pairs"].append("toy/de-fr")
+    assert mistakes(values) == [line]
 
 
 def test_source_of_a_copy_is_an_ancestor(values: dict[str, Any]) -> None:
@@ -385,6 +419,11 @@ def test_mistakes_are_told_with_their_place(
     values: dict[str, Any], path: str, value: Any, expected: str | None
 ) -> None:
     set_in(values, path, value)
+    values["studies"]["all"] = {
+        "pairs": ["toy/de-en", "toy/de-fr"],
+        "systems": list(values["systems"]),
+        "seeds": [1],
+    }
     if expected is None:  # a teacher may have a teacher of its own
         validate(values)
         return
@@ -408,6 +447,7 @@ def test_one_table_of_two_vocabularies_is_told(values: dict[str, Any]) -> None:
     values["datasets"]["toy"]["pairs"]["de-fr"]["override"] = {
         "vocab": {"joint": False}
     }
+    values["studies"]["small"]["pairs"].append("toy/de-fr")
     (line,) = mistakes(values)
     assert line == (
         "models.student.tie_embeddings: all needs a joint vocabulary (on toy/de-fr)"

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from a2d.config import (
     A2D,
     Clean,
+    Config,
     FetchJob,
     Init,
     Losses,
@@ -48,6 +49,20 @@ def test_unknown_key_names_the_nearest() -> None:
     assert line == "continu: there is no such key; did you mean continue?"
     (line,) = mistakes(Model, MODEL | {"zzzzz": 2})
     assert line == "zzzzz: there is no such key"
+
+
+def test_nearest_key_is_one_of_its_section() -> None:
+    told = mistakes(Losses, {"a2d": {"word_kds": 1, "granularty": "head"}})
+    assert told == [
+        "a2d.word_kds: there is no such key",
+        "a2d.granularty: there is no such key; did you mean granularity?",
+    ]
+    # the name of a row is no key, even if it is called like one
+    rows = {"systems": {"model": {"model": "student", "corpora": "gold"}}}
+    told = mistakes(Config, rows)
+    assert "systems.model.corpora: there is no such key; did you mean corpus?" in told
+    told = mistakes(Config, {"corpus": {}})
+    assert "corpus: there is no such key; did you mean corpora?" in told
 
 
 def test_all_mistakes_are_told_together() -> None:

@@ -381,6 +381,32 @@ def test_mistake_in_the_configuration_is_a_sentence(project: Project):
     assert "Traceback" not in said
 
 
+def test_row_that_fits_no_study_is_refused_when_it_is_a_target(project: Project):
+    def change(values):
+        values["systems"]["misled"] = {
+            "model": "student",
+            "teacher": "forward",  # it learns de-en alone
+            "losses": {"word_kd": 0.5},
+        }
+
+    project.edit(change)
+    project.run("--dry-run")
+    folder = "results/toy/de+en-de+en/misled/seed1"
+    done = project.snakemake("--dry-run", f"{folder}/model.safetensors")
+    assert done.returncode != 0
+    told = "systems.misled.teacher: none of its teachers learns en-de (on toy/de+en-de"
+    assert told in done.stdout + done.stderr
+
+
+def test_unknown_test_set_is_told(project: Project):
+    done = project.snakemake(
+        "--dry-run", "results/toy/de-en/student/seed1/scores/news.json"
+    )
+    assert done.returncode != 0
+    told = "datasets.toy.pairs.de-en has no news, only train, valid, test"
+    assert told in done.stdout + done.stderr
+
+
 def test_unequal_line_counts_stop_with_a_sentence(project: Project):
     with open(project.folder / "train.de", "a") as file:
         file.write("noch ein Satz\n")
