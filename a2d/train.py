@@ -46,6 +46,8 @@ from a2d.vocab import Vocab
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Parameters of glibc's mallopt (malloc.h)."""
+STATE = 2
+"""Raise when other things are saved: half-finished trainings then start afresh."""
 LOG_INTERVAL = 50
 """Updates that a line of metrics is the mean of."""
 GREEDY = Decode(
@@ -298,7 +300,7 @@ class Training:
         progress.best = ranking[: config.average]
         if self.me.leads and (goodness, progress.step) in progress.best:
             checkpoint.save_weights(
-                self.path_of(progress.step), self.model.state_dict()
+                self.path_of(progress.step), self.objective.state_dict()
             )
         progress.finished = last or 0 < config.patience <= progress.stale
 
@@ -328,7 +330,7 @@ class Training:
     def fingerprint(self) -> str:
         """Only a state with the same fingerprint is taken up."""
         where = f"{self.me.size} x {self.me.device.type}"
-        parts = [self.run.fingerprint(), *self.files.hashes(), where]
+        parts = [self.run.fingerprint(), *self.files.hashes(), where, f"state {STATE}"]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def save_when_due(self, interrupted: bool) -> None:
@@ -407,7 +409,7 @@ class Training:
         weights = checkpoint.average_weights(
             self.path_of(step) for _, step in self.progress.best
         )
-        self.model.load_state_dict(weights)
+        self.objective.load_state_dict(weights)
         alignment = self.objective.alignment
         summary = {
             "steps": self.progress.step,

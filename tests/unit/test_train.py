@@ -199,7 +199,7 @@ def test_changed_setting_starts_afresh(
     assert metrics_of(tmp_path / "changed") == metrics_of(tmp_path / "fresh")
 
 
-@pytest.mark.parametrize("changed", ["train", "valid", "vocab", "teacher"])
+@pytest.mark.parametrize("changed", ["train", "valid", "vocab", "teacher", "start"])
 def test_fingerprint_changes_with_every_file(
     changed: str,
     pair: Path,
@@ -224,6 +224,7 @@ def test_fingerprint_changes_with_every_file(
         "valid": {"valid": [(valid[0], other)]},
         "vocab": {"vocabs": (teacher_files.vocabs[0], other)},
         "teacher": {"teachers": [tmp_path]},
+        "start": {"start": tmp_path},
     }
     changed_files = dataclasses.replace(teacher_files, **replaced[changed])
     assert fingerprint(changed_files) != before
@@ -329,6 +330,50 @@ def test_a2d_reports_its_losses_and_what_the_heads_learned(
     assert not any("align" in name for name in names)
 
 
+def test_alignment_that_is_told_is_that_of_the_best_weights(
+    make_run: Callable[..., Run],
+    teacher_files: Files,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learned = {}
+
+    def validate(self: Training) -> tuple[float, float]:
+        assert self.objective.alignment is not None
+        told = json.dumps(self.objective.alignment.learned())
+        learned[self.progress.step] = json.loads(told)
+        return {2: 3.0, 4: 1.0}.get(self.progress.step, 2.0), 0.0
+
+    monkeypatch.setattr(Training, "validate", validate)
+    train(make_run("a2d", A2D, valid_interval=2, max_steps=8), teacher_files, tmp_path)
+    facts = json.loads((tmp_path / "training.json").read_text())
+    assert (facts["steps"], facts["best_step"]) == (8, 4)
+    assert facts["alignment"] == learned[4] != learned[8]
+
+
+@pytest.mark.parametrize("decay", [1.0, 1e-6])
+def test_attention_weight_decays_with_the_epochs_of_the_training(
+    decay: float,
+    make_run: Callable[..., Run],
+    teacher_files: Files,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the second epoch the loss has the attention loss in it, or next to none."""
+    a2d = {"attn_weight": 2.0, "attn_decay": decay}
+    settings = {"max_tokens": 20000, "max_steps": 2, "label_smoothing": 0}
+    run = make_run("a2d", {"a2d": a2d}, **settings)
+    monkeypatch.setattr(train_module, "LOG_INTERVAL", 1)
+    train(run, teacher_files, tmp_path)
+    weights = {
+        row["epoch"]: (row["loss"] - row["nll"]) / row["a2d"]
+        for row in metrics_of(tmp_path)
+        if "a2d" in row
+    }
+    assert weights[1] == pytest.approx(2, rel=1e-3)
+    assert weights[2] == pytest.approx(2 * decay, rel=1e-3, abs=1e-4)
+
+
 @pytest.mark.parametrize(
     "a2d",
     [
@@ -380,7 +425,8 @@ def test_several_directions_share_a_training(
     tmp_path: Path,
 ) -> None:
     """Each has its text, its share of the validation sample and its teachers."""
-    run = make_run("both", {"word_kd": 0.5}, max_steps=4, valid_sentences=6)
+    settings = {"max_steps": 4, "valid_sentences": 6, "sampling_temperature": 3.0}
+    run = make_run("both", {"word_kd": 0.5}, **settings)
     run = run.model_copy(update={"directions": ["de-en", "fr-en"]})
     french = make_run("french").model_copy(update={"directions": ["fr-en"]})
     (german,) = teacher_files.teachers
@@ -395,6 +441,7 @@ def test_several_directions_share_a_training(
         teachers=teachers,
     )
     training = Training(run, files, tmp_path, Worker(0, 1, torch.device("cpu")))
+    assert training.data.sampling_temperature == 3
     assert len(training.valid) == 2 * 20
     first = valid[0].read_text().splitlines()[:3]
     assert list(training.valid_src) == first * 2
