@@ -128,6 +128,37 @@ def test_copy_of_equal_shape_translates_as_its_teacher(
         assert all(p.requires_grad for p in student.parameters())
 
 
+@pytest.mark.parametrize(
+    ("layers", "encoder", "decoder"),
+    [
+        ("even", [0, 3], [0, 2, 5]),
+        ("first", [0, 1], [0, 1, 2]),
+        ("last", [2, 3], [3, 4, 5]),
+    ],
+)
+def test_each_stack_has_its_own_choice_of_layers(
+    layers: str,
+    encoder: list[int],
+    decoder: list[int],
+    make_run: Callable[..., Run],
+    make_trained: Callable[..., Path],
+    vocabs: tuple[Vocab, Vocab],
+    tmp_path: Path,
+) -> None:
+    """Of four encoder and six decoder layers two and three."""
+    deep, shallow = (
+        {"num_encoder_layers": e, "num_decoder_layers": d} for e, d in ((4, 6), (2, 3))
+    )
+    folder = make_trained(make_run("teacher", model=deep), tmp_path / "teacher")
+    run = make_run(model=shallow, init={"copy": "teacher", "layers": layers})
+    source, model = load_model(folder), new_model(run, *vocabs, folder)
+    for stack, chosen in (("encoder", encoder), ("decoder", decoder)):
+        for number, layer in zip(chosen, getattr(model, stack), strict=True):
+            theirs = getattr(source, stack)[number].state_dict()
+            ours = layer.state_dict()
+            assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
 @pytest.mark.parametrize("tying", ["none", "decoder"])
 def test_copy_takes_the_chosen_layers_and_all_around_them(
     tying: str,

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from a2d.config import ATTENTIONS, BOS, EOS, Losses, Model
@@ -137,6 +139,63 @@ def test_loss_is_the_formula(both_losses: Losses, epoch: int) -> None:
         torch.testing.assert_close(found[name], gradient, rtol=1e-8, atol=1e-10)
 
 
+def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    exponentials = np.exp(scores - scores.max())
+    return exponentials / exponentials.sum()
+
+
+def attention_by_hand(objective: Objective) -> float:
+    """The attention loss of all sentences, one after the other, in numpy."""
+    settings = objective.a2d
+    assert settings is not None
+    assert objective.alignment is not None
+    t, total = settings.temperature, 0.0
+    for sentence in SENTENCES:
+        one = make_batch([sentence])
+        for kind in settings.kinds:
+            sides = []
+            for model in (objective.student, objective._teachers[0]):
+                layers = model(one.src, one.tgt_input, return_maps=True).maps[kind]
+                maps = [layer[0].detach().numpy() for layer in layers]
+                if settings.granularity == "layer":
+                    maps = [layer.mean(0, keepdims=True) for layer in maps]
+                sides.append(np.concatenate(maps))
+            convolution = objective.alignment.convolutions[kind]
+            weight, bias = (p.detach().numpy() for p in convolution.parameters())
+            scores = np.einsum("ts,sqk->tqk", weight[:, :, 0, 0], sides[0])
+            scores += bias[:, None, None]
+            loss = 0.0
+            for row, target in zip(scores, sides[1], strict=True):
+                if settings.mode == "released":
+                    p, q = softmax(target.ravel() / t), softmax(row.ravel() / t)
+                    loss += t**2 * float((p * np.log(p / q)).sum())
+                    continue
+                for query in range(len(row)):
+                    end = query + 1 if kind == "dec_self_attn" else row.shape[1]
+                    p = target[query, :end] ** (1 / t)
+                    p, q = p / p.sum(), softmax(row[query, :end] / t)
+                    loss += t**2 * float((p * np.log(p / q)).sum()) / len(scores)
+            if settings.mode == "rowwise":
+                source = kind == "enc_self_attn"
+                loss /= BATCH.src_tokens if source else BATCH.tgt_tokens
+            total += getattr(settings, kind) * loss
+    return total
+
+
+@pytest.mark.parametrize("mode", ["rowwise", "released"])
+@pytest.mark.parametrize("granularity", ["head", "layer"])
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 0.5])
+@pytest.mark.parametrize("weights", [(1, 0.5, 0.5), (0, 2, 0.3)])
+def test_attention_loss_against_numpy(
+    mode: str, granularity: str, temperature: float, weights: tuple[float, ...]
+) -> None:
+    settings = {"mode": mode, "granularity": granularity, "temperature": temperature}
+    settings |= dict(zip(ATTENTIONS, weights, strict=True))
+    objective = make_objective(parse(Losses, {"a2d": settings}))
+    found = float(forward(objective, BATCH)["a2d"].detach())
+    assert found == pytest.approx(attention_by_hand(objective), rel=1e-10)
+
+
 def test_ensemble_of_teachers_is_the_mean_of_probabilities() -> None:
     objective = make_objective(parse(Losses, {"word_kd": 0.3}), num_teachers=3)
     loss = forward(objective, BATCH)["loss"]
@@ -224,7 +283,7 @@ def test_micro_batches_add_up(both_losses: Losses) -> None:
 
 RECIPES: list[dict[str, Any]] = [
     {"word_kd": 0.3, "a2d": {"attn_weight": 0.7}},
-    {"a2d": {"mode": "released", "attn_weight": 0.1}},
+    {"a2d": {"mode": "released", "attn_weight": 0.1, "temperature": 2}},
     {"a2d": {"mode": "released", "mix_teacher": True, "granularity": "layer"}},
     {"word_kd": {"kd_weight": 0.3, "divergence": "reverse_kl", "temperature": 2}},
     {"word_kd": {"kd_weight": 0.3, "divergence": "mse"}},
