@@ -103,7 +103,15 @@ def distill(args: argparse.Namespace) -> None:
     from a2d.section import load
 
     job = load(config.DistillJob, args.settings)
-    distill(job, args.text, args.shards, args.out, args.weights, args.record)
+    distill(
+        job,
+        args.teacher,
+        args.text,
+        args.shards,
+        args.out,
+        args.weights,
+        args.record,
+    )
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -265,6 +273,7 @@ def parser() -> argparse.ArgumentParser:
 
     add = command(distill, "gather the parts that a teacher translated")
     add("--settings", "search and choice (YAML)")
+    add("--teacher", "run folders, which are written down", nargs="+")
     add("--text", "clean source and target text", nargs=2)
     add("--shards", "translations of all parts, in order", nargs="+")
     add("--out", "distilled source and target text", nargs=2)

@@ -410,7 +410,9 @@ class System(Section):
         ),
     ] = None
     """A number or a list is the `sparsity`."""
-    directions: Annotated[list[Annotated[str, Field(pattern=PAIR)]], ONE_OR_MORE] = []
+    directions: Annotated[
+        list[Annotated[str, Field(pattern=PAIR)]], SEVERAL, ONE_OR_MORE
+    ] = []
     """Those of a multilingual pair that it learns; all of them by default."""
     train: dict[str, Any] = {}
     """Values of `train:` for this system alone."""

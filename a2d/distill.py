@@ -95,6 +95,7 @@ def renormalised(log_probs: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def distill(
     job: DistillJob,
+    teachers: Sequence[Path],
     gold: tuple[Path, Path],
     shards: Sequence[Path],
     out: tuple[Path, Path],
@@ -104,6 +105,7 @@ def distill(
     """Gather the shards of a teacher's translations as training text.
 
     Args:
+        teachers: run folders of those that translated, for the record.
         gold: clean source and target text.
         shards: what `distill_shard` wrote, in order.
         out: source and target text, a line for every chosen translation.
@@ -138,8 +140,12 @@ def distill(
                 unchanged += share * (text == reference)
             log_prob_sum += float(shares @ log_probs)
             sentences += 1
+    settings = job.model_dump(mode="json")
+    if len(teachers) > 1:
+        settings["decode"]["backend"] = "torch"  # as of every ensemble
     facts = {
-        "settings": job.model_dump(mode="json"),
+        "teachers": [str(folder) for folder in teachers],
+        "settings": settings,
         "sentences": sentences,
         "mean_log_prob": log_prob_sum / sentences,
         "equal_to_reference": unchanged / sentences,

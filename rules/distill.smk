@@ -49,8 +49,11 @@ rule distill:
     benchmark:
         "results/benchmarks/{dataset}/{src}-{tgt}/distill_{corpus}_{teacher}.jsonl"
     priority: 1
+    params:
+        teacher=lambda wildcards: teacher_folders(wildcards),
     shell:
-        "python -m a2d distill --settings {input.settings:q} --text {input.text:q}"
+        "python -m a2d distill --settings {input.settings:q}"
+        " --teacher {params.teacher:q} --text {input.text:q}"
         " --shards {input.shards:q} --out {output.text:q} --weights {output.weights:q}"
         " --record {output.record:q} 2>&1 | tee {log:q}"
 

@@ -81,10 +81,7 @@ def main(
             that is the `speed_reference`.
         teachers: the systems that teach others; they take no part in "best".
     """
-    table = pd.read_csv(scores, sep="\t")
-    table["argmax_percent"] = 100 * table.argmax_probability
-    table["million_parameters"] = table.parameters / 1e6
-    table["million_nonzero"] = table.nonzero_parameters / 1e6
+    table = in_readable_units(pd.read_csv(scores, sep="\t"))
     sections = []
     for name in pairs:
         dataset, pair = name.split("/")
@@ -163,6 +160,15 @@ def of_pair(name: str, paths: Sequence[str]) -> list[str]:
 # Scores ---------------------------------------------------------------------------
 
 
+def in_readable_units(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with percent and millions of numbers that are too small or large."""
+    return table.assign(
+        argmax_percent=100 * table.argmax_probability,
+        million_parameters=table.parameters / 1e6,
+        million_nonzero=table.nonzero_parameters / 1e6,
+    )
+
+
 def score_table(rows: pd.DataFrame, teachers: Sequence[str]) -> dict[str, Any]:
     """The scores on one test set as text.
 
@@ -184,7 +190,9 @@ def score_table(rows: pd.DataFrame, teachers: Sequence[str]) -> dict[str, Any]:
         "signatures": [*rows.bleu_signature.unique(), *rows.chrf_signature.unique()],
         "baselines": {
             str(baseline): ", ".join(seeds.system.unique())
-            for baseline, seeds in rows.groupby("baseline", sort=False)
+            for baseline, seeds in rows.dropna(subset="bleu_delta").groupby(
+                "baseline", sort=False
+            )
         },
         "systems": {
             system: {"cells": score_cells(seeds), "best": best.get(str(system), [])}

@@ -404,6 +404,11 @@ def test_mistakes_of_several_directions_are_told(
             {"a2d": True},
             "systems.a2d.losses.a2d: input should be",
         ),
+        (
+            "systems/student/directions",
+            ["de-en", "de-en"],
+            "systems.student.directions: de-en stands there twice",
+        ),
         ("studies/small/seeds", [], "studies.small.seeds: the list is empty"),
         ("studies/small/seeds", [1, 1], "studies.small.seeds: 1 stands there twice"),
         ("train/learning_rate", float("inf"), "train.learning_rate: "),

@@ -74,7 +74,7 @@ class Made:
             distill_shard(job, self.backend, vocabs, gold, i, shards, path)
         out = folder / "out/src", folder / "out/tgt"
         weights, record = folder / "out/weights", folder / "out/record.json"
-        distill(job, gold, paths, out, weights, record)
+        distill(job, [folder / "teacher"], gold, paths, out, weights, record)
         self.src, self.tgt = (path.read_text().splitlines() for path in out)
         self.weights = [float(line) for line in weights.read_text().splitlines()]
         self.record: dict[str, Any] = json.loads(record.read_text())
@@ -189,7 +189,7 @@ def test_gathering_refuses_shards_of_another_text(
     gold, out = (tmp_path / "src", tmp_path / "tgt"), (tmp_path / "a", tmp_path / "b")
     shards = [tmp_path / "1.tsv", tmp_path / "2.tsv"]
     with pytest.raises(UserError, match=r"the shards have 2 lines and .*src has 3"):
-        distill(job, gold, shards, out, tmp_path / "c", tmp_path / "d")
+        distill(job, [], gold, shards, out, tmp_path / "c", tmp_path / "d")
     assert not any((tmp_path / name).exists() for name in "abcd")
 
 

@@ -592,6 +592,15 @@ def test_head_names() -> None:
     assert plot_alignment.head_names(2, 1) == ["L1", "L2"]  # layer granularity
 
 
+def test_table_names_the_baselines_of_its_own_comparisons(scored: pd.DataFrame) -> None:
+    rows = report.in_readable_units(scored)
+    compared = report.score_table(rows, ["teacher"])
+    assert compared["baselines"] == {"student": "teacher"}
+    # of a test set whose baseline learned another direction
+    alone = report.score_table(rows.assign(bleu_delta=float("nan")), ["teacher"])
+    assert alone["baselines"] == {}
+
+
 # Page -----------------------------------------------------------------------------
 
 

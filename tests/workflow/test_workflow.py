@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -110,6 +111,9 @@ def test_distilled_text_is_what_the_teacher_says(finished: Project):
         nbest[0].text for nbest in teacher_lists(folder, "seq_kd")
     ]
     assert set(lines(made / "train.weights")) == {"1"}
+    record = json.loads((made / "decode.json").read_text())
+    assert record["teachers"] == ["results/toy/de-en/teacher/seed1"]
+    assert record["settings"]["decode"]["backend"] == "ctranslate2"
     done = subprocess.run(
         [
             *(sys.executable, "-m", "a2d", "translate", "--beam-size", "2"),
@@ -124,6 +128,21 @@ def test_distilled_text_is_what_the_teacher_says(finished: Project):
     said = zip(lines(made / "train.en")[:10], done.stdout.splitlines(), strict=True)
     # the command allows longer translations
     assert sum(a == b for a, b in said) >= 9
+
+
+def test_text_of_an_ensemble_is_what_all_its_teachers_say(finished: Project):
+    folder = finished.path("toy/de-en")
+    made = folder / "distilled/seq_kd/teacher-seed1+teacher-seed2"
+    assert lines(made / "train.en") == [
+        nbest[0].text for nbest in teacher_lists(folder, "seq_kd", seeds=(1, 2))
+    ]
+    alone = lines(folder / "distilled/seq_kd/teacher-seed1/train.en")
+    assert lines(made / "train.en") != alone
+    record = json.loads((made / "decode.json").read_text())
+    assert record["teachers"] == [
+        f"results/toy/de-en/teacher/seed{seed}" for seed in (1, 2)
+    ]
+    assert record["settings"]["decode"]["backend"] == "torch"
 
 
 def test_seq_inter_is_the_brute_force_choice_by_sacrebleu(finished: Project):
@@ -174,11 +193,14 @@ def test_n_best_text_is_the_list_weighted_by_probability(finished: Project):
     assert tokens.weights.sum() == pytest.approx(2 * len(gold), rel=1e-5)
 
 
-def teacher_lists(folder: Path, corpus: str) -> list[list[Translation]]:
-    """What the teacher finds for the training text, in one call for each shard."""
+def teacher_lists(
+    folder: Path, corpus: str, seeds: Sequence[int] = (1,)
+) -> list[list[Translation]]:
+    """What teachers find for the training text, in one call for each shard."""
     job = load(DistillJob, folder / f"settings/distill_{corpus}.yaml")
     decode = job.decode.model_copy(update={"beam_size": job.beam_size})
-    backend, vocabs = open_models([folder / "teacher/seed1"], "ctranslate2", 1)
+    teachers = [folder / f"teacher/seed{seed}" for seed in seeds]
+    backend, vocabs = open_models(teachers, "ctranslate2", 1)
     gold = lines(folder / "corpus/train.de")
     edges = [i * len(gold) // job.shards for i in range(job.shards + 1)]
     return [
