@@ -17,20 +17,20 @@ from typing import Any
 
 
 def fetch(args: argparse.Namespace) -> None:
-    from a2d import config
+    from a2d import jobs
     from a2d.fetch import fetch
     from a2d.section import load
 
-    job = load(config.FetchJob, args.settings)
+    job = load(jobs.FetchJob, args.settings)
     fetch(job.sources, job.src, job.tgt, args.out, args.downloads, args.lock)
 
 
 def clean(args: argparse.Namespace) -> None:
-    from a2d import config
+    from a2d import jobs
     from a2d.corpus import clean
     from a2d.section import load
 
-    job = load(config.CleanJob, args.settings)
+    job = load(jobs.CleanJob, args.settings)
     from_train = args.split == "train" or args.split in job.hold_out
     out_src, out_tgt = args.out
     clean(
@@ -48,11 +48,11 @@ def clean(args: argparse.Namespace) -> None:
 
 
 def vocab(args: argparse.Namespace) -> None:
-    from a2d import config
+    from a2d import jobs
     from a2d.section import load
     from a2d.vocab import train_vocab
 
-    job = load(config.VocabJob, args.settings)
+    job = load(jobs.VocabJob, args.settings)
     for number, out in enumerate(args.out):
         files = args.text if job.joint else args.text[number::2]
         train_vocab(files, out, job.size, job.kind, job.tags)
@@ -74,7 +74,7 @@ def train(args: argparse.Namespace) -> None:
         valid=pairs_of(args.valid),
         vocabs=args.vocab,
         teachers=args.teacher,
-        start=args.start,
+        start=args.init,
     )
     train(load(config.Run, args.run / "config.yaml"), files, args.run)
 
@@ -86,23 +86,23 @@ def export(args: argparse.Namespace) -> None:
 
 
 def distill_shard(args: argparse.Namespace) -> None:
-    from a2d import config
+    from a2d import jobs
     from a2d.distill import distill_shard
     from a2d.section import load
     from a2d.translate import open_models
 
-    job = load(config.DistillJob, args.settings)
+    job = load(jobs.DistillJob, args.settings)
     backend, vocabs = open_models(args.teacher, job.decode.backend, args.threads)
     shard, shards = args.shard
     distill_shard(job, backend, vocabs, args.text, shard, shards, args.out)
 
 
 def distill(args: argparse.Namespace) -> None:
-    from a2d import config
+    from a2d import jobs
     from a2d.distill import distill
     from a2d.section import load
 
-    job = load(config.DistillJob, args.settings)
+    job = load(jobs.DistillJob, args.settings)
     distill(
         job,
         args.teacher,
@@ -136,13 +136,13 @@ def evaluate(args: argparse.Namespace) -> None:
 def speed(args: argparse.Namespace) -> None:
     import pandas as pd
 
-    from a2d import config
+    from a2d import jobs
     from a2d.corpus import read_lines
     from a2d.evaluate import measure_speed
     from a2d.files import atomic_write
     from a2d.section import load
 
-    job = load(config.EvaluateJob, args.settings)
+    job = load(jobs.EvaluateJob, args.settings)
     share = -(-job.evaluate.speed_sentences // len(args.src))
     sources = [line for path in args.src for line in islice(read_lines(path), share)]
     rows = measure_speed(job, args.run, sources, args.threads)
@@ -187,6 +187,12 @@ def pairs_of(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
     if len(paths) % 2:
         raise UserError(f"{paths[-1]}: it stands alone; files come in pairs")
     return list(zip(paths[::2], paths[1::2], strict=True))
+
+
+def on_gpus(args: argparse.Namespace) -> None:
+    from a2d.gpus import on_gpus
+
+    on_gpus(args.number, args.program)
 
 
 def plan(args: argparse.Namespace) -> None:
@@ -256,7 +262,7 @@ def parser() -> argparse.ArgumentParser:
     add("--valid", "source and target text, of each direction", nargs="+")
     add("--vocab", "source and target vocabulary", nargs=2)
     add("--teacher", "run folders", nargs="*", default=[])
-    add("--start", "run folder whose weights are the first ones", nargs="?")
+    add("--init", "run folder whose weights are the first ones", nargs="?")
 
     add = command(export, "write a trained model for CTranslate2")
     add("run", "run folder")
@@ -295,6 +301,10 @@ def parser() -> argparse.ArgumentParser:
     add("--src", "source text, of which equal parts are taken", nargs="+")
     add("--out", "table, .tsv")
     add("--threads", "translating at once", type=int, default=cores)
+
+    add = command(on_gpus, "run a command on GPUs that no other such command uses")
+    add("number", "of GPUs", type=int)
+    add("program", "with its arguments", nargs=argparse.REMAINDER, type=str)
 
     add = command(plan, "tell what a study will cost: trainings, hours and disk")
     add("--study", "its name; the chosen one without", type=str, nargs="?")

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from a2d.chunks import chunks
-from a2d.config import DistillJob
 from a2d.corpus import count_lines, read_lines, read_parallel
 from a2d.files import atomic_write
+from a2d.jobs import DistillJob
 from a2d.metrics import closest
 from a2d.progress import clock_time, tell
 from a2d.section import UserError

@@ -16,8 +16,9 @@ from a2d.checkpoint import (
     count_nonzero_parameters,
     count_parameters,
 )
-from a2d.config import Decode, EvaluateJob, Run, parse_testset
+from a2d.config import Decode, Run, parse_testset
 from a2d.initialize import load_model
+from a2d.jobs import EvaluateJob
 from a2d.metrics import legacy_bleu, scores
 from a2d.progress import tell
 from a2d.section import load

@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from a2d.config import (
-    NUMERICS,
-    CleanJob,
-    Config,
-    DistillJob,
-    EvaluateJob,
-    FetchJob,
-    Run,
-    Train,
-    VocabJob,
-    target_tag,
-)
+from a2d.config import NUMERICS, Config, Run, Train, target_tag
+from a2d.jobs import CleanJob, DistillJob, EvaluateJob, FetchJob, VocabJob
 from a2d.section import ConfigError, Section, parse
 
 OVERRIDABLE = (

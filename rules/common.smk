@@ -115,6 +115,13 @@ def training_threads(wildcards):
     return 2 if wildcards.system in teachers else 1
 
 
+def python_on(gpus):
+    """How Python is started for a training: once for each of several GPUs."""
+    if gpus < 2:
+        return "python"
+    return f"python -m torch.distributed.run --standalone --nproc-per-node {gpus}"
+
+
 def job_settings(wildcards):
     return dump(
         study.job_settings(

@@ -25,7 +25,8 @@ rule distill_shard:
     params:
         teacher=lambda wildcards: teacher_folders(wildcards),
     shell:
-        "python -m a2d distill_shard --settings {input.settings:q}"
+        "python -m a2d on_gpus {resources.gpu} python -m a2d distill_shard"
+        " --settings {input.settings:q}"
         " --teacher {params.teacher:q} --text {input.text:q}"
         " --shard {wildcards.shard} {wildcards.shards} --out {output:q}"
         " --threads {threads} 2>&1 | tee {log:q}"

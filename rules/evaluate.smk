@@ -25,7 +25,8 @@ rule evaluate:
     params:
         run=subpath(input.model, parent=True),
     shell:
-        "python -m a2d evaluate {params.run:q} --settings {input.settings:q}"
+        "python -m a2d on_gpus {resources.gpu} python -m a2d evaluate {params.run:q}"
+        " --settings {input.settings:q}"
         " --testset {wildcards.testset} --text {input.text:q}"
         " --translations {output.beam:q} {output.greedy:q} --scores {output.scores:q}"
         " --threads {threads} 2>&1 | tee {log:q}"

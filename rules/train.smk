@@ -40,11 +40,13 @@ rule train:
         run=subpath(output.model, parent=True),
         teacher=lambda wildcards: teacher_folders(wildcards),
         start=lambda wildcards: start_folder(wildcards),
+        python=lambda wildcards, resources: python_on(resources.gpu),
     shell:
         # tee outlives the signals that tell the training to save its state
-        "python -m a2d train {params.run:q} --tokens {input.tokens:q}"
+        "python -m a2d on_gpus {resources.gpu} {params.python} -m a2d train"
+        " {params.run:q} --tokens {input.tokens:q}"
         " --valid {input.valid:q} --vocab {input.vocab:q} --teacher {params.teacher:q}"
-        " --start {params.start:q} 2>&1 | (trap '' INT TERM USR1; tee {log:q})"
+        " --init {params.start:q} 2>&1 | (trap '' INT TERM USR1; tee {log:q})"
 
 
 rule export:

@@ -10,7 +10,6 @@ from a2d.config import (
     A2D,
     Clean,
     Config,
-    FetchJob,
     Init,
     Losses,
     Model,
@@ -21,6 +20,7 @@ from a2d.config import (
     WordKD,
     parse_teacher,
 )
+from a2d.jobs import FetchJob
 from a2d.section import ConfigError, dump, load, parse
 from a2d.sources import SOURCES, HoldOut, LocalFiles
 

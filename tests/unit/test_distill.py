@@ -12,10 +12,11 @@ import sacrebleu
 import torch
 
 from a2d import distill as distill_module
-from a2d.config import Decode, DistillJob
+from a2d.config import Decode
 from a2d.distill import choose, distill, distill_shard, renormalised
 from a2d.hypothesis import Hypothesis
 from a2d.initialize import load_model
+from a2d.jobs import DistillJob
 from a2d.reference import TorchBackend
 from a2d.section import UserError
 from a2d.translate import Translation, translate

@@ -10,10 +10,11 @@ import torch
 
 from a2d import evaluate as evaluate_module
 from a2d.checkpoint import count_parameters
-from a2d.config import EvaluateJob, Run
+from a2d.config import Run
 from a2d.evaluate import evaluate, greedily, measure_speed
 from a2d.export import export
 from a2d.initialize import load_model
+from a2d.jobs import EvaluateJob
 from a2d.reference import TorchBackend
 from a2d.section import parse
 from a2d.translate import translate

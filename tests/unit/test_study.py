@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from a2d.checks import validate
-from a2d.config import CleanJob, DistillJob, EvaluateJob, FetchJob, Prune, VocabJob
+from a2d.config import Prune
+from a2d.jobs import CleanJob, DistillJob, EvaluateJob, FetchJob, VocabJob
 from a2d.sources import LocalFiles
 from a2d.study import (
     curve_name,

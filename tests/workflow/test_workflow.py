@@ -20,8 +20,8 @@ import torch
 from project import ROOT, Project
 
 from a2d.checkpoint import load_weights
-from a2d.config import DistillJob
 from a2d.data import ParallelData
+from a2d.jobs import DistillJob
 from a2d.metrics import scores
 from a2d.section import load
 from a2d.translate import Translation, open_models, translate
@@ -476,6 +476,15 @@ def test_killed_training_goes_on(project: Project):
     step = int(re.search(r"student/seed1\] goes on after step (\d+)", said)[1])
     assert step >= 10
     assert step % 10 == 0
+
+
+def test_training_on_several_gpus_is_several_processes(project: Project):
+    """On a machine without any, which has processes all the same."""
+    run = "results/toy/de-en/student/seed1"
+    project.run(f"{run}/model.safetensors", "--set-resources", "train:gpu=2")
+    facts = json.loads((project.folder / run / "training.json").read_text())
+    assert facts["machine"]["workers"] == 2
+    assert facts["steps"] == 60
 
 
 def wait_for(condition, seconds: float = 120) -> None:

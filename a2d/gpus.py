@@ -1,0 +1,64 @@
+"""GPUs of one machine, shared out among the jobs of a workflow."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from a2d.section import UserError
+
+
+def on_gpus(number: int, command: Sequence[str]) -> None:
+    """Become a command that sees GPUs which no other such command sees.
+
+    It waits until so many are free. Where a scheduler has chosen them already, or
+    there are none, the command runs as it is.
+
+    Raises:
+        UserError: if the machine has too few.
+    """
+    if number and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        gpus = gpus_here()
+        if 0 < len(gpus) < number:
+            raise UserError(f"{number} GPUs are asked for, and there are {len(gpus)}")
+        if gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(claim(gpus, number))
+    os.execvp(command[0], list(command))
+
+
+def gpus_here() -> list[str]:
+    """UUIDs of the machine's NVIDIA GPUs."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, check=False)
+    return done.stdout.split() if done.returncode == 0 else []
+
+
+def claim(gpus: Sequence[str], number: int) -> list[str]:
+    """Lock so many GPUs for the rest of this process, also as another program."""
+    folder = Path(tempfile.gettempdir())
+    while True:
+        held: dict[str, int] = {}
+        for gpu in gpus:
+            file = os.open(folder / f"a2d-{gpu}.lock", os.O_CREAT | os.O_RDONLY, 0o644)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(file)
+                continue
+            held[gpu] = file
+            if len(held) == number:
+                for file in held.values():
+                    os.set_inheritable(file, True)
+                return list(held)
+        # all or none, so that two jobs with half of their GPUs do not wait for ever
+        for file in held.values():
+            os.close(file)
+        time.sleep(0.5)
