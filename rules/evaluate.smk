@@ -45,8 +45,9 @@ rule speed:
         "results/logs/{dataset}/{pair}/speed.log",
     benchmark:
         "results/benchmarks/{dataset}/{pair}/speed.jsonl"
-    # all cores, so that no other job disturbs the one thread that is measured
-    threads: workflow.cores
+    # all cores, so that no other job disturbs the one thread that is measured; on a
+    # cluster, where nobody counts them, a few
+    threads: workflow.resource_settings.cores or 4
     resources:
         mem_mb=8000,
         runtime="2h",

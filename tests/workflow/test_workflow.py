@@ -1,5 +1,6 @@
 """The whole DAG, run for real, and what reruns after a change."""
 
+import gzip
 import json
 import math
 import os
@@ -444,6 +445,30 @@ def test_missing_file_is_named(project: Project):
     done = project.snakemake("--dry-run")
     assert done.returncode != 0
     assert "train.en" in done.stdout + done.stderr
+
+
+def test_jobs_can_be_submitted_without_a_number_of_cores(project: Project):
+    """As to a cluster; here the submitted job script is run at once."""
+    target = "results/toy/de-en/raw/train.tsv.gz"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "snakemake"),
+            *("--snakefile", str(ROOT / "Snakefile")),
+            *("--directory", str(project.folder)),
+            *("--configfile", str(project.config), "--replace-workflow-config"),
+            *("--executor", "cluster-generic", "--jobs", "1"),
+            *("--cluster-generic-submit-cmd", "sh", "--seconds-between-status-checks"),
+            *("1", "--", target),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Submitted job" in done.stdout + done.stderr
+    with gzip.open(project.folder / target, "rt") as file:
+        assert sum(1 for _ in file) == 600
 
 
 def test_killed_training_goes_on(project: Project):
