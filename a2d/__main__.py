@@ -346,6 +346,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except Interrupted as interrupted:
         print(f"a2d {args.command}: {interrupted}", file=sys.stderr)
         return 128 + signal.SIGTERM

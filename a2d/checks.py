@@ -331,10 +331,7 @@ def _ancestors(config: Config, name: str) -> set[str]:
     found: set[str] = set()
     waiting = [name]
     while waiting:
-        system = config.systems[waiting.pop()]
-        parents = {teacher for teacher, _ in system.teachers}
-        if system.init.parent:
-            parents.add(system.init.parent)
+        parents = {parent for parent, _ in config.systems[waiting.pop()].parents(1)}
         waiting += [p for p in parents - found if p in config.systems]
         found |= parents
     return found

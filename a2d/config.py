@@ -432,6 +432,11 @@ class System(Section):
         """(system, seed) of each teacher."""
         return [parse_teacher(teacher) for teacher in self.teacher]
 
+    def parents(self, seed: int) -> list[tuple[str, int]]:
+        """(system, seed) of what a training of this seed needs: teachers and start."""
+        start = self.init.start(seed)
+        return [*self.teachers, *([parse_teacher(start)] if start else [])]
+
     @property
     def teacher_key(self) -> str:
         """Name of the teacher or ensemble in paths, such as `teacher-seed1`."""

@@ -47,7 +47,7 @@ def claim(gpus: Sequence[str], number: int) -> list[str]:
     while True:
         held: dict[str, int] = {}
         for gpu in gpus:
-            file = os.open(folder / f"a2d-{gpu}.lock", os.O_CREAT | os.O_RDONLY, 0o644)
+            file = open_lock(folder / f"a2d-{gpu}.lock")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -62,3 +62,12 @@ def claim(gpus: Sequence[str], number: int) -> list[str]:
         for file in held.values():
             os.close(file)
         time.sleep(0.5)
+
+
+def open_lock(path: Path) -> int:
+    """A file that all users may lock, whoever made it."""
+    try:
+        # where everybody may write, Linux forbids O_CREAT on another user's file
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)

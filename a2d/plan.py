@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from a2d.checks import validate
-from a2d.config import Model, Run, System, parse_teacher
+from a2d.config import Model, Run, System
 from a2d.study import directions, resolve_pair, resolve_run
 
 TERAFLOPS = 20.0
@@ -176,9 +176,7 @@ class Pair:
             if (system, seed) not in found:
                 found.add((system, seed))
                 yield system, seed
-                row = self.config.systems[system]
-                start = row.init.start(seed)
-                waiting += [*row.teachers, *([parse_teacher(start)] if start else [])]
+                waiting += self.config.systems[system].parents(seed)
 
     def training(self, system: str, seed: int) -> Job:
         """The training of a system."""

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from a2d.__main__ import main
 from a2d.checkpoint import count_parameters
 from a2d.config import Model
 from a2d.model import Transformer
 from a2d.plan import Pair, Text, forward_operations, parameters, plan
 from a2d.section import ConfigError, parse
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
@@ -133,6 +136,16 @@ def test_table_counts_what_is_left_by_what_was_measured(
     assert table(plan(values, None, tmp_path, 2.0))["toy/de-en a2d"][2] == (
         f"{hours / 2:.1f}"
     )
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("a2d.plan.plan", interrupted)
+    assert main(["plan", "--config", str(ROOT / "config.yaml")]) == 130
 
 
 def test_unknown_study_is_told(values: dict[str, Any], tmp_path: Path) -> None:
