@@ -6,22 +6,19 @@ workflow declares are written once, at the end.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import math
 import platform
 import shutil
-import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
@@ -37,6 +34,7 @@ from a2d.initialize import load_model, new_model
 from a2d.losses import token_loss
 from a2d.metrics import bleu
 from a2d.objective import Objective, token_logits
+from a2d.process import alone, interruptions, keep_freed_memory
 from a2d.progress import PROGRESS_SECONDS, clock_time, tell
 from a2d.prune import apply_masks, magnitude_masks, prunable
 from a2d.reference import TorchBackend
@@ -44,8 +42,6 @@ from a2d.section import Interrupted, UserError, load
 from a2d.translate import translate
 from a2d.vocab import Vocab
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""Parameters of glibc's mallopt (malloc.h)."""
 STATE = 2
 """Raise when other things are saved: half-finished trainings then start afresh."""
 LOG_INTERVAL = 50
@@ -108,7 +104,10 @@ def train(run: Run, files: Files, out: Path) -> None:
         Interrupted: after SIGINT, SIGTERM or SIGUSR1; call again to go on.
         UserError: if the files do not fit each other, or the loss is not finite.
     """
-    with worker() as me, alone(run, out, me), interruptions() as signals:
+    with worker() as me, ExitStack() as stack:
+        if me.leads:
+            stack.enter_context(alone(run.name, out))
+        signals = stack.enter_context(interruptions())
         training = Training(run, files, out, me)
         training.resume()
         while not training.progress.finished:
@@ -463,54 +462,8 @@ def uses_bfloat16(config: Train, device: torch.device) -> bool:
     return config.precision == "bfloat16"
 
 
-def keep_freed_memory() -> None:
-    """Let glibc reuse the memory of large tensors.
-
-    It would return it to the system, and each update would pay for fresh pages.
-    """
-    with suppress(AttributeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
 def device_name(device: torch.device) -> str:
     """What the training ran on."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return platform.processor() or platform.machine()
-
-
-@contextmanager
-def alone(run: Run, out: Path, me: Worker) -> Iterator[None]:
-    """Wait while another process trains the same run.
-
-    A workflow that is killed on a cluster leaves its trainings behind, and the next one
-    starts them again; that then finds what the first has made.
-    """
-    if not me.leads:
-        yield
-        return
-    lock = FileLock(out / ".lock", poll_interval=1)
-    try:
-        held = lock.acquire(timeout=0)
-    except Timeout:
-        tell(run.name, "waits for another process that trains it")
-        held = lock.acquire()
-    with held:
-        yield
-
-
-@contextmanager
-def interruptions() -> Iterator[list[int]]:
-    """A list of the signals to stop that this process got, instead of dying."""
-    received: list[int] = []
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    before = [
-        signal.signal(s, lambda number, _: received.append(number)) for s in signals
-    ]
-    try:
-        yield received
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)

@@ -22,8 +22,8 @@ from a2d.encode import encode
 from a2d.model import Transformer
 from a2d.objective import Objective
 from a2d.plan import forward_operations
+from a2d.process import keep_freed_memory
 from a2d.section import dump, parse
-from a2d.train import keep_freed_memory
 from a2d.vocab import Vocab, train_vocab
 from benchmarks.contest import Row, Worker, rows_of, seconds, take_turns
 

@@ -26,6 +26,7 @@ FLOORS = [
         "losses",
         "metrics",
         "model",
+        "process",
         "prune",
         "search",
         "study",

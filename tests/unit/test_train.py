@@ -262,7 +262,8 @@ def test_two_processes_do_not_train_a_run_at_once(
             assert not (tmp_path / "state").exists()
             other.release()
 
-    monkeypatch.setattr("a2d.train.tell", tell)
+    for module in ("process", "train"):
+        monkeypatch.setattr(f"a2d.{module}.tell", tell)
     train(make_run(), files, tmp_path)
     assert said[:2] == ["waits for another process that trains it", "starts"]
     with other.acquire(timeout=0):  # it is free again
@@ -716,7 +717,7 @@ def test_precision(make_run: Callable[..., Run]) -> None:
 def test_kept_memory_costs_no_fresh_pages() -> None:
     program = """
 import resource, sys, torch
-from a2d.train import keep_freed_memory
+from a2d.process import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 def faults():
