@@ -1,15 +1,19 @@
-"""GPUs of one machine, shared out among the jobs of a workflow."""
+"""GPUs of one machine: shared out among the jobs of a workflow, and their energy."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import pynvml
 
 from a2d.section import UserError
 
@@ -18,7 +22,8 @@ def on_gpus(number: int, command: Sequence[str]) -> None:
     """Become a command that sees GPUs which no other such command sees.
 
     It waits until so many are free. Where a scheduler has chosen them already, or
-    there are none, the command runs as it is.
+    there are none, the command runs as it is. It does not die of SIGUSR1, with which a
+    scheduler warns: `torchrun` leaves that to the trainings that it started.
 
     Raises:
         UserError: if the machine has too few.
@@ -29,6 +34,7 @@ def on_gpus(number: int, command: Sequence[str]) -> None:
             raise UserError(f"{number} GPUs are asked for, and there are {len(gpus)}")
         if gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(claim(gpus, number))
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     os.execvp(command[0], list(command))
 
 
@@ -71,3 +77,28 @@ def open_lock(path: Path) -> int:
         return os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+
+
+class EnergyMeter:
+    """What a GPU uses, as its driver counts it, for all that runs there."""
+
+    def __init__(self, uuid: str | None) -> None:
+        """
+        Args:
+            uuid: the GPU's; None for another device, of which nothing is known.
+        """
+        self.handle = self.before = None
+        if uuid:
+            with suppress(pynvml.NVMLError):  # old GPUs, and parts of one, do not count
+                pynvml.nvmlInit()
+                handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+                self.before = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+                self.handle = handle
+
+    def joules(self) -> float | None:
+        """What was used since the last call, or since the beginning."""
+        if self.handle is None:
+            return None
+        now = pynvml.nvmlDeviceGetTotalEnergyConsumption(self.handle)  # millijoules
+        used, self.before = now - self.before, now
+        return used / 1000

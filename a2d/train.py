@@ -30,6 +30,7 @@ from a2d.data import Batch, ParallelData
 from a2d.distributed import Worker, worker
 from a2d.encode import encoding
 from a2d.files import replacing, sha256_of
+from a2d.gpus import EnergyMeter
 from a2d.initialize import load_model, new_model
 from a2d.losses import token_loss
 from a2d.metrics import bleu
@@ -93,6 +94,8 @@ class Progress:
     stale: int = 0
     """Validations since the best one."""
     finished: bool = False
+    joules: float | None = None
+    """Of all GPUs in all starts; None where a driver did not tell."""
     sums: dict[str, float] = field(default_factory=dict)
     """Metrics since the last line of `metrics.jsonl`."""
 
@@ -173,6 +176,7 @@ class Training:
             me.device.type, torch.bfloat16, enabled=uses_bfloat16(run.train, me.device)
         )
         self.progress = Progress()
+        self.meter = EnergyMeter(gpu_uuid(me.device))
         self.since = time.monotonic()
         self.shown = 0.0
         torch.manual_seed(run.seed * 1000 + me.rank)
@@ -348,6 +352,9 @@ class Training:
     def save(self) -> None:
         """Write everything that a later process needs to go on."""
         self.clock()
+        used = [joules for joules in self.me.gather(self.meter.joules()) if joules]
+        if used:
+            self.progress.joules = (self.progress.joules or 0) + sum(used)
         random_states = self.me.gather(checkpoint.random_states(self.me.device))
         if not self.me.leads:
             return
@@ -416,6 +423,8 @@ class Training:
             "epochs": self.progress.epoch,
             "seconds": round(self.progress.seconds, 1),
             "starts": self.progress.starts,
+            "watt_hours": self.progress.joules
+            and round(self.progress.joules / 3600, 3),
             "parameters": checkpoint.count_parameters(self.model),
             "nonzero_parameters": checkpoint.count_nonzero_parameters(self.model),
             "alignment": alignment.learned() if alignment else None,
@@ -423,6 +432,7 @@ class Training:
                 "device": device_name(self.me.device),
                 "threads": torch.get_num_threads(),
                 "workers": self.me.size,
+                "gpus": self.me.size if self.me.device.type == "cuda" else 0,
                 "python": platform.python_version(),
                 "torch": torch.__version__,
             },
@@ -460,6 +470,13 @@ def uses_bfloat16(config: Train, device: torch.device) -> bool:
     if config.precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
     return config.precision == "bfloat16"
+
+
+def gpu_uuid(device: torch.device) -> str | None:
+    """What the driver knows a GPU by; None for another device."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_properties(device).uuid)
+    return None
 
 
 def device_name(device: torch.device) -> str:

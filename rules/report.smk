@@ -11,6 +11,9 @@ rule collect_scores:
         scores="results/{dataset}/{pair}/scores.tsv",
     log:
         "results/logs/{dataset}/{pair}/collect_scores.log",
+    resources:
+        mem_mb=scaled(4000),
+        runtime=scaled(60),
     params:
         baselines=baselines,
         samples=bootstrap_samples,
@@ -124,6 +127,8 @@ rule report:
         "results/logs/{study}/report.log",
     localrule: True
     params:
+        # not an input, so that results without them are not made again
+        benchmarks="results/benchmarks",
         directions=study_directions,
         evaluations=study_evaluations,
         pairs=lookup(within=config, dpath="studies/{study}/pairs"),

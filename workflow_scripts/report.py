@@ -15,6 +15,7 @@ import pandas as pd
 
 from a2d.corpus import read_lines
 from a2d.files import atomic_write
+from cost import cost_table
 
 snakemake: Any
 
@@ -61,6 +62,7 @@ def main(
     directions: Mapping[str, Sequence[str]],
     evaluations: Mapping[str, Mapping[str, str]],
     teachers: Sequence[str],
+    benchmarks: str,
     output: str,
 ) -> None:
     """Render the page.
@@ -80,6 +82,7 @@ def main(
         evaluations: by pair, the system that is the `baseline` of scores, and the one
             that is the `speed_reference`.
         teachers: the systems that teach others; they take no part in "best".
+        benchmarks: the folder of Snakemake's benchmarks.
     """
     table = in_readable_units(pd.read_csv(scores, sep="\t"))
     sections = []
@@ -107,6 +110,9 @@ def main(
                 Path(path).stem: data_uri(path) for path in of_pair(name, figures)
             },
             "trainings": training_table(of_pair(name, trainings)),
+            "costs": cost_table(
+                Path(of_pair(name, trainings)[0]).parents[2], Path(benchmarks, name)
+            ),
             "counts": {
                 path.rpartition("/corpus/")[2].removesuffix(".counts.tsv"): pd.read_csv(
                     path, sep="\t"

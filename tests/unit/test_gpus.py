@@ -1,11 +1,15 @@
-"""Jobs of one machine get GPUs of their own; a made-up `nvidia-smi` tells of them."""
+"""Jobs get GPUs of their own, of a made-up `nvidia-smi`; and what GPUs use."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pynvml
 import pytest
+
+from a2d.gpus import EnergyMeter
 
 SHOW = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'), flush=True); input()"
 
@@ -88,6 +92,13 @@ def test_other_machines_stay_as_they_are(
     job.end()
 
 
+def test_the_warning_of_a_scheduler_does_not_kill(machine: dict[str, str]) -> None:
+    job = Job(1, machine)
+    assert job.sees() == "GPU-a"
+    job.process.send_signal(signal.SIGUSR1)
+    job.end()
+
+
 def test_too_few_gpus_are_told(machine: dict[str, str]) -> None:
     done = subprocess.run(
         [*on_gpus(4), "true"], env=machine, capture_output=True, text=True, check=False
@@ -99,3 +110,23 @@ def test_too_few_gpus_are_told(machine: dict[str, str]) -> None:
 def test_failure_of_the_command_is_its_own(machine: dict[str, str]) -> None:
     command = [*on_gpus(1), sys.executable, "-c", "raise SystemExit(7)"]
     assert subprocess.run(command, env=machine, check=False).returncode == 7
+
+
+def test_energy_is_what_the_driver_counted_in_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted = iter([5_000, 12_500, 13_000])  # millijoules since the driver was loaded
+    driver = {
+        "nvmlInit": lambda: None,
+        "nvmlDeviceGetHandleByUUID": {"GPU-1234": "handle"}.__getitem__,
+        "nvmlDeviceGetTotalEnergyConsumption": lambda _: next(counted),
+    }
+    for name, function in driver.items():
+        monkeypatch.setattr(pynvml, name, function)
+    meter = EnergyMeter("1234")
+    assert [meter.joules(), meter.joules()] == [7.5, 0.5]
+
+
+def test_energy_is_unknown_without_a_driver_that_counts() -> None:
+    assert EnergyMeter(None).joules() is None
+    assert EnergyMeter("0000").joules() is None

@@ -142,6 +142,31 @@ def test_interrupted_training_ends_as_if_it_had_not_been(
     assert starts == [1, 4]
 
 
+def test_energy_of_all_starts_is_added_up(
+    make_run: Callable[..., Run],
+    files: Files,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Meter:
+        def __init__(self, uuid: str | None) -> None:
+            assert uuid is None  # this is a CPU
+
+        def joules(self) -> float:
+            return 1800.0
+
+    monkeypatch.setattr("a2d.train.EnergyMeter", Meter)
+    run = make_run(save_interval=5, max_steps=12)
+    with monkeypatch.context() as patched:
+        interrupt_after(patched, 7, signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            train(run, files, tmp_path)
+    train(run, files, tmp_path)
+    summary = json.loads((tmp_path / "training.json").read_text())
+    # it is asked when a state is saved: at steps 5, 7, 10 and 12
+    assert summary["watt_hours"] == 4 * 1800 / 3600
+
+
 def test_epochs_are_taken_up_at_their_borders(
     make_run: Callable[..., Run],
     files: Files,

@@ -104,9 +104,11 @@ def write_run(pair: Path, system: str, seed: int, testset: str = "test") -> None
             "best_step": 2750,
             "epochs": 9.5,
             "seconds": curve[-1]["seconds"],
+            "starts": 1,
+            "watt_hours": None,
             "parameters": 5120000 if is_teacher else 1250000,
             "alignment": alignment if "a2d" in system else None,
-            "machine": {"device": "Xeon", "threads": 1, "torch": "2.13.0"},
+            "machine": {"device": "Xeon", "threads": 1, "gpus": 0, "torch": "2.13.0"},
         },
     )
     score = {"bleu_signature": "nrefs:1|tok:13a", "chrf_signature": "nrefs:1|nc:6"}
@@ -248,6 +250,7 @@ def write_page(results: Path, names: list[str], seeds: list[int]) -> Path:
             for name in names
         },
         teachers=["teacher"],
+        benchmarks=str(results / "benchmarks"),
         output=str(page),
     )
     return page
