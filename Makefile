@@ -1,11 +1,12 @@
-# `make` runs the demo study, `make test` every test, `make bench` the comparison with
-# other programs, which it installs; all set up .venv first.
+# `make` runs the demo study, `make test` every test but those on a Slurm of their own
+# (`make test-cluster`, as root), `make bench` the comparison with other programs, which
+# it installs; all set up .venv first.
 
 PYTHON ?= python3
 STUDY ?= demo
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: all test check reference bench clean
+.PHONY: all test test-cluster check reference bench clean
 
 all: .venv/installed
 	@snakemake --cores all --rerun-incomplete --quiet rules host --config study=$(STUDY)
@@ -14,6 +15,10 @@ all: .venv/installed
 # one file is one worker's; the workflow's tests, which take longest, come first
 test: .venv/installed
 	@pytest -n 2 --dist loadfile --no-loadscope-reorder tests/workflow tests/unit
+
+# installs Debian's Slurm where there is none, and starts it for as long as the tests take
+test-cluster: .venv/installed
+	@pytest tests/cluster -rs
 
 # format, lint, types and the workflow's own checks
 check: .venv/installed

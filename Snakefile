@@ -15,6 +15,8 @@ container: "envs/a2d.sif"
 
 
 include: "rules/common.smk"
+include: "rules/resources.smk"
+include: "rules/slurm.smk"
 include: "rules/corpus.smk"
 include: "rules/train.smk"
 include: "rules/distill.smk"

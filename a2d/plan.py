@@ -91,6 +91,19 @@ def parameters(model: Model, src_vocab: int, tgt_vocab: int) -> int:
     )
 
 
+def training_memory(run: Run, teachers: Sequence[Model]) -> float:
+    """Bytes of weights, the optimizer's numbers, and the activations of a batch."""
+    batch, vocab = run.train.max_tokens / run.train.accumulate, run.vocab.size
+    weights = activations = 0.0
+    for model, numbers in ((run.model, 6), *((teacher, 1) for teacher in teachers)):
+        layers = model.num_encoder_layers + model.num_decoder_layers
+        weights += numbers * parameters(model, vocab, vocab)
+        activations += batch * (
+            layers * (20 * model.d_model + 4 * model.d_ff) + 4 * vocab
+        )
+    return 4 * (weights + activations)
+
+
 def forward_operations(
     model: Model, vocab: int, src: Number, tgt: Number, beams: int = 1
 ) -> Number:

@@ -1,6 +1,7 @@
 # What the other files share: the checked configuration and functions of wildcards.
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +14,10 @@ for variable, folder in (
     os.environ[variable] = os.pathsep.join(
         [folder, *filter(None, [os.environ.get(variable)])]
     )
+
+# a scheduler's warning before the end of a job's time is for the training alone; this
+# Snakemake, which runs it, and the shell between them would die of it
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 from a2d import checks, study
 from a2d.config import parse_teacher, parse_testset
@@ -115,11 +120,21 @@ def training_threads(wildcards):
     return 2 if wildcards.system in teachers else 1
 
 
-def python_on(gpus):
-    """How Python is started for a training: once for each of several GPUs."""
-    if gpus < 2:
-        return "python"
-    return f"python -m torch.distributed.run --standalone --nproc-per-node {gpus}"
+def launcher(wildcards, resources):
+    """How Python is started for a training: once for each GPU, on one node or several.
+
+    Of several nodes `resources.mpi`, like `srun`, starts a task on each.
+    """
+    gpus, nodes = resources.gpu, resources.get("nodes", 1)
+    python = f"python -m a2d on_gpus {gpus // nodes} python"
+    torchrun = f"{python} -m torch.distributed.run --nproc-per-node {gpus // nodes}"
+    if nodes > 1:
+        # the shell that starts them all fills in its host, and a port by its number
+        return (
+            f"{resources.mpi} -n {nodes} {torchrun} --nnodes {nodes} --rdzv-backend c10d"
+            " --rdzv-endpoint $(hostname):$((20000 + $$ % 10000))"
+        )
+    return f"{torchrun} --standalone" if gpus > 1 else python
 
 
 def job_settings(wildcards):

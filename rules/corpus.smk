@@ -24,6 +24,9 @@ rule fetch:
         "results/logs/{dataset}/{pair}/fetch_{split}.log",
     benchmark:
         "results/benchmarks/{dataset}/{pair}/fetch_{split}.jsonl"
+    resources:
+        mem_mb=scaled(4000),
+        runtime=scaled(12 * 60),
     params:
         downloads="results/downloads",
         lock="downloads.lock",
@@ -53,6 +56,9 @@ rule clean:
     benchmark:
         "results/benchmarks/{dataset}/{src}-{tgt}/clean_{split}.jsonl"
     threads: 2
+    resources:
+        mem_mb=scaled(1000, per_mb=1, of="raw"),
+        runtime=scaled(30, per_mb=1, of="raw"),
     shell:
         "python -m a2d clean --settings {input.settings:q} --split {wildcards.split}"
         " --raw {input.raw:q} --protect {input.protect:q} --out {output.text:q}"
@@ -85,6 +91,9 @@ rule vocab:
         "results/logs/{dataset}/{src}-{tgt}/vocab.log",
     benchmark:
         "results/benchmarks/{dataset}/{src}-{tgt}/vocab.jsonl"
+    resources:
+        mem_mb=scaled(6000),
+        runtime=scaled(120),
     shell:
         "python -m a2d vocab --settings {input.settings:q} --text {input.text:q}"
         " --out {output.vocab:q} 2>&1 | tee {log:q}"
@@ -102,6 +111,9 @@ rule encode:
     benchmark:
         "results/benchmarks/{dataset}/{pair}/encode/{folder}.jsonl"
     threads: 2
+    resources:
+        mem_mb=scaled(2000),
+        runtime=scaled(120),
     shell:
         "python -m a2d encode --text {input.text:q} --weights {input.weights:q}"
         " --vocab {input.vocab:q} --out {output:q} --threads {threads} 2>&1 | tee {log:q}"

@@ -20,8 +20,8 @@ rule distill_shard:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime="1d",
+        mem_mb=scaled(8000),
+        runtime=shard_minutes,
     params:
         teacher=lambda wildcards: teacher_folders(wildcards),
     shell:
@@ -50,6 +50,9 @@ rule distill:
     benchmark:
         "results/benchmarks/{dataset}/{src}-{tgt}/distill_{corpus}_{teacher}.jsonl"
     priority: 1
+    resources:
+        mem_mb=scaled(2000),
+        runtime=scaled(120),
     params:
         teacher=lambda wildcards: teacher_folders(wildcards),
     shell:

@@ -20,8 +20,8 @@ rule evaluate:
         "results/benchmarks/{dataset}/{pair}/{system}/seed{seed}/evaluate_{testset}.jsonl"
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime="2h",
+        mem_mb=scaled(3000, per_mb=6, of="model"),
+        runtime=scaled(60),
     params:
         run=subpath(input.model, parent=True),
     shell:
@@ -49,8 +49,9 @@ rule speed:
     # cluster, where nobody counts them, a few
     threads: workflow.resource_settings.cores or 4
     resources:
-        mem_mb=8000,
-        runtime="2h",
+        mem_mb=scaled(8000),
+        runtime=lambda wildcards, input, attempt: attempt
+        * (30 + 5 * len(input.exports)),
     params:
         runs=lambda wildcards: runs_of(wildcards, "{folder}/{system}/seed{seed}"),
     shell:

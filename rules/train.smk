@@ -32,18 +32,18 @@ rule train:
     threads: training_threads
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime="1d",
+        mem_mb=train_mem_mb,
+        runtime=train_minutes,
     params:
         # what a training needs to go on after an interruption lies in its `state/`,
         # which is no output, because Snakemake deletes the outputs of a failed job
         run=subpath(output.model, parent=True),
         teacher=lambda wildcards: teacher_folders(wildcards),
         start=lambda wildcards: start_folder(wildcards),
-        python=lambda wildcards, resources: python_on(resources.gpu),
+        python=launcher,
     shell:
         # tee outlives the signals that tell the training to save its state
-        "python -m a2d on_gpus {resources.gpu} {params.python} -m a2d train"
+        "{params.python} -m a2d train"
         " {params.run:q} --tokens {input.tokens:q}"
         " --valid {input.valid:q} --vocab {input.vocab:q} --teacher {params.teacher:q}"
         " --init {params.start:q} 2>&1 | (trap '' INT TERM USR1; tee {log:q})"
@@ -59,6 +59,9 @@ rule export:
         "results/logs/{dataset}/{pair}/{system}/seed{seed}/export.log",
     benchmark:
         "results/benchmarks/{dataset}/{pair}/{system}/seed{seed}/export.jsonl"
+    resources:
+        mem_mb=scaled(2000, per_mb=6, of="model"),
+        runtime=scaled(30),
     params:
         run=subpath(input.model, parent=True),
     shell:

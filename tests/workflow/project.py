@@ -20,15 +20,19 @@ class Project:
         self.folder = folder
         self.config = folder / "study.yaml"
 
+    def command(self, *arguments: str) -> list[str]:
+        """What a user types here, without the number of cores."""
+        return [
+            *(sys.executable, "-m", "snakemake"),
+            *("--snakefile", str(ROOT / "Snakefile")),
+            *("--directory", str(self.folder)),
+            *("--configfile", str(self.config), "--replace-workflow-config"),
+            *arguments,
+        ]
+
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [
-                *(sys.executable, "-m", "snakemake"),
-                *("--snakefile", str(ROOT / "Snakefile")),
-                *("--directory", str(self.folder), "--cores", "2"),
-                *("--configfile", str(self.config), "--replace-workflow-config"),
-                *arguments,
-            ],
+            self.command("--cores", "2", *arguments),
             capture_output=True,
             text=True,
             timeout=600,

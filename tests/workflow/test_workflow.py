@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -277,6 +278,57 @@ def test_one_pair_is_one_target(finished: Project):
     assert trained == {*SYSTEMS}
 
 
+def test_parts_of_a_study_that_the_documentation_names(finished: Project):
+    """`docs/cluster.md`; the study is done, so that all is forced."""
+
+    def rules(*arguments: str) -> Counter[str]:
+        return Counter(rule for rule, _ in finished.jobs("--forceall", *arguments))
+
+    everything = rules()
+    assert everything["train"] == 13  # the teacher with two seeds
+    until = rules("--until", "distill")
+    assert until["distill"] == everything["distill"] == 5
+    assert until["train"] == 2
+    assert not until["evaluate"]
+    before = rules("--omit-from", "train")
+    assert set(before) == {"write_config", "write_settings", "fetch"} | {
+        *("clean", "vocab", "encode")
+    }
+    one = rules("results/toy/de-en/a2d/seed1/scores/test.json")
+    assert (one["train"], one["evaluate"]) == (2, 1)
+    again = Counter(rule for rule, _ in finished.jobs("--forcerun", "evaluate"))
+    assert again["evaluate"] == 12
+    assert not again["train"]
+
+
+def test_a_part_of_the_pairs_is_a_batch(project: Project):
+    both = {"pairs": ["toy/de-en", "toy/en-de"], "systems": ["student"], "seeds": [1]}
+    project.edit(lambda v: v["studies"].update(both=both))
+    target = ("results/both/scores.tsv", "--config", "study=both")
+    jobs = project.jobs(*target, "--batch", "collect_study=1/2")
+    trained = [output.split("/")[2] for rule, output in jobs if rule == "train"]
+    assert trained == ["de-en"]
+    later = project.snakemake("-n", *target, "--batch", "collect_study=2/2")
+    assert later.returncode != 0
+    assert "not all previous batches have been completed" in later.stdout
+
+
+def test_jobs_ask_for_more_memory_than_they_use(finished: Project):
+    asked = {}
+    output = finished.run("--dry-run", "--forceall")
+    for block in output.split("\nrule ")[1:]:
+        found = re.search(r"benchmark: (\S+).*mem_mb=(\d+)", block, re.DOTALL)
+        if found:
+            asked[found[1]] = int(found[2])
+    used = {
+        str(path.relative_to(finished.folder)): json.loads(path.read_text())["max_rss"]
+        for path in finished.path("benchmarks").rglob("*.jsonl")
+    }
+    assert len(asked) > 60
+    for path, memory in asked.items():
+        assert used[path] == "NA" or used[path] < memory, path
+
+
 def test_all_text_is_fetched_by_one_target(project: Project):
     jobs = project.jobs("fetch_all", "--config", "study=several")
     fetched = {output for rule, output in jobs if rule == "fetch"}
@@ -447,26 +499,59 @@ def test_missing_file_is_named(project: Project):
     assert "train.en" in done.stdout + done.stderr
 
 
-def test_jobs_can_be_submitted_without_a_number_of_cores(project: Project):
-    """As to a cluster; here the submitted job script is run at once."""
+def test_other_schedulers_get_what_a_job_needs(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    """Here it is one that does a job at once, and remembers how it ended."""
+    programs = project.folder / "bin"
+    programs.mkdir()
+    for name, text in {
+        "qsub": """
+            echo "$*" >> submitted
+            for script; do :; done
+            sh "$script" > /dev/null 2>&1
+            echo $? > "$(wc -l < submitted).server"
+            echo "$(wc -l < submitted).server"
+            """,
+        "qstat": 'echo "    job_state = F, Exit_status = $(cat $3)"',
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{text}")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    (project.folder / "profiles").symlink_to(ROOT / "profiles")
+    (project.folder / "train.en").write_text("no such number of lines\n")
+    command = project.command(
+        *("results/toy/de-en/raw/train.tsv.gz", "--profile", "profiles/generic"),
+        *("--retries", "1", "--latency-wait", "1"),
+        *("--seconds-between-status-checks", "1"),
+    )
+    done = subprocess.run(
+        command, cwd=project.folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    asked = lines(project.folder / "submitted")
+    # 12 hours and 4 GB; the second time, because the text is wrong, double of both
+    assert [line.split()[1:-1] for line in asked] == [
+        f"a2d.fetch -j oe -o results/logs/pbs/ -q workq -l select=1:ncpus=1:mem={mem}mb"
+        f":ngpus=0 -l walltime={minutes}:00".split()
+        for mem, minutes in ((4000, 720), (8000, 1440))
+    ]
+    log = project.path("logs/toy/de-en/fetch_train.log").read_text()
+    assert "600" in log
+    assert "fetch_train.log" in done.stderr  # where to look
+
+
+def test_profile_for_one_machine_is_found_by_its_name(project: Project):
+    """Without it, or `--cores`, Snakemake would not begin."""
     target = "results/toy/de-en/raw/train.tsv.gz"
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "snakemake"),
-            *("--snakefile", str(ROOT / "Snakefile")),
-            *("--directory", str(project.folder)),
-            *("--configfile", str(project.config), "--replace-workflow-config"),
-            *("--executor", "cluster-generic", "--jobs", "1"),
-            *("--cluster-generic-submit-cmd", "sh", "--seconds-between-status-checks"),
-            *("1", "--", target),
-        ],
+        project.command(target, "--profile", "workstation"),
+        cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Submitted job" in done.stdout + done.stderr
+    assert done.returncode == 0, done.stderr
     with gzip.open(project.folder / target, "rt") as file:
         assert sum(1 for _ in file) == 600
 
