@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -39,6 +40,12 @@ class Worker:
         if self.size > 1:
             dist.all_reduce(numbers)
         return numbers
+
+    def wait_for_leader(self) -> None:
+        """Go on when the leader comes here too, which may take days."""
+        if self.size > 1:
+            patient = dist.new_group(backend="gloo", timeout=timedelta(days=30))
+            dist.barrier(patient)
 
     def from_leader(self, value: Any) -> Any:
         """The leader's value, on all workers."""

@@ -110,6 +110,7 @@ def train(run: Run, files: Files, out: Path) -> None:
     with worker() as me, ExitStack() as stack:
         if me.leads:
             stack.enter_context(alone(run.name, out))
+        me.wait_for_leader()
         signals = stack.enter_context(interruptions())
         training = Training(run, files, out, me)
         training.resume()

@@ -40,11 +40,14 @@ def training_work(dataset, pair, system):
 
 
 def train_mem_mb(wildcards, input, attempt):
-    """What PyTorch and CUDA need, the model, the text, and half as much again each time."""
+    """What PyTorch and CUDA need, the model, the text; at last double.
+
+    Its attempts are also those after the end of its time, which need no more.
+    """
     memory, _ = training_work(wildcards.dataset, wildcards.pair, wildcards.system)
     files = (path for folder in input.tokens for path in Path(folder).iterdir())
     text = sum(path.stat().st_size for path in files) / 1e6
-    return round((4000 + memory + text) * (1 + attempt) / 2)
+    return round((4000 + memory + text) * min(1 + attempt, 4) / 2)
 
 
 def train_minutes(wildcards):
@@ -54,7 +57,7 @@ def train_minutes(wildcards):
 
 
 def shard_minutes(wildcards, input, attempt):
-    """Twice what is expected; what is lost at the limit is translated again."""
+    """Twice what is expected, but a day at most: then `shards` should be more."""
     config = pair_config(wildcards)
     lengths = plan.Text().src_tokens, plan.Text().tgt_tokens
     text_bytes = Path(input.text[0]).stat().st_size / int(wildcards.shards)
@@ -69,4 +72,4 @@ def shard_minutes(wildcards, input, attempt):
         for run in wildcards.teacher.split("+")
     )
     expected = sentences * operations / (DECODING_TERAFLOPS * 1e12) / 60
-    return round(attempt * (60 + 2 * expected))
+    return round(min(attempt * (60 + 2 * expected), DAY))

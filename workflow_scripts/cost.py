@@ -1,6 +1,7 @@
 """What all jobs of a language pair took, as their records tell."""
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +11,6 @@ STEPS = {
     "translation": "of training texts, by teachers",
     "evaluation": "exports, test sets, speed",
 }
-ON_GPUS = {"training", "translation", "evaluation"}
 
 
 def cost_table(folder: Path, benchmarks: Path) -> list[dict[str, str]]:
@@ -27,29 +27,31 @@ def cost_table(folder: Path, benchmarks: Path) -> list[dict[str, str]]:
         json.loads(path.read_text())
         for path in sorted(folder.glob("*/seed*/training.json"))
     ]
-    gpus = any(training["machine"]["gpus"] for training in trainings)
+    for training in trainings:  # of old ones less is known
+        training["gpus"] = training["machine"].get("gpus", 0)
+    gpus = any(training["gpus"] for training in trainings)
     found: dict[str, list[dict[str, float]]] = {step: [] for step in STEPS}
     for path in sorted(benchmarks.rglob("*.jsonl")):
         record = json.loads(path.read_text().splitlines()[-1])
-        found[step_of(path.relative_to(benchmarks))].append(
+        step = step_of(path)
+        on_gpu = step == "translation" or path.stem.startswith("evaluate_")
+        found[step].append(
             {
                 "hours": record["s"] / 3600,
+                "gpu_hours": record["s"] / 3600 * (gpus and on_gpu),
                 # of a job that was over at once Snakemake measured nothing
                 "gigabytes": 0
                 if record["max_rss"] == "NA"
                 else record["max_rss"] / 1000,
             }
         )
-    for step, jobs in found.items():
-        for job in jobs:
-            job["gpu_hours"] = job["hours"] * (gpus and step in ON_GPUS)
     memory = max((job["gigabytes"] for job in found["training"]), default=0)
     found["training"] = [
         {
-            "restarts": training["starts"] - 1,
+            "restarts": training.get("starts", 1) - 1,
             "hours": training["seconds"] / 3600,
-            "gpu_hours": training["seconds"] / 3600 * training["machine"]["gpus"],
-            "kilowatt_hours": (training["watt_hours"] or 0) / 1000,
+            "gpu_hours": training["seconds"] / 3600 * training["gpus"],
+            "kilowatt_hours": (training.get("watt_hours") or 0) / 1000,
             "gigabytes": memory,
         }
         for training in trainings
@@ -67,7 +69,7 @@ def step_of(path: Path) -> str:
     """The step whose job a benchmark file is of."""
     if path.stem == "train":
         return "training"
-    if path.parent.name.startswith("distill_"):
+    if re.fullmatch(r"\d+-of-\d+", path.stem):
         return "translation"
     if path.stem.partition("_")[0] in {"export", "evaluate", "speed"}:
         return "evaluation"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,7 +15,9 @@ HOME = Path("/etc/slurm")
 PACKAGES = ("slurm-wlm", "munge")
 NODES = ("whole", "left", "right")
 """`whole` has all processors and two GPUs that do nothing, the others one of each."""
+MARK = "# written by tests/cluster"
 SLURM_CONF = """\
+{mark}
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
@@ -72,8 +75,14 @@ def install() -> None:
     """Get Slurm's programs from Debian where they are missing."""
     if os.geteuid():
         raise Unavailable("only root can install and start a Slurm")
-    if (HOME / "slurm.conf").exists():
-        raise Unavailable(f"{HOME}/slurm.conf is there: this machine has a Slurm")
+    conf = HOME / "slurm.conf"
+    if conf.exists():
+        if not conf.read_text().startswith(MARK):
+            raise Unavailable(f"{conf} is there: this machine has a Slurm")
+        # a killed test left it behind, and its daemons
+        run("pkill", "-x", "slurmctld")
+        run("pkill", "-x", "slurmd")
+        wait_for("end of slurmctld", lambda: run("pgrep", "-x", "slurmctld").returncode)
     if shutil.which("slurmctld") and shutil.which("munged"):
         return
     if not shutil.which("apt-get"):
@@ -113,6 +122,7 @@ class Slurm:
             run("mknod", str(self.folder / f"gpu{number}"), "c", "1", "3")
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20 - 500
         facts = {
+            "mark": MARK,
             "host": socket.gethostname().partition(".")[0],
             "folder": self.folder,
             "cores": os.cpu_count(),
@@ -139,8 +149,15 @@ class Slurm:
         """What the nodes do."""
         return set(run("sinfo", "--noheader", "--format=%t").stdout.split())
 
-    def start_controller(self) -> None:
-        """Start slurmctld, which takes up what it knew."""
+    def start_controller(self, preempt: str = "REQUEUE") -> None:
+        """Start slurmctld, which takes up what it knew.
+
+        Args:
+            preempt: what happens to a job that has to make way.
+        """
+        conf = HOME / "slurm.conf"
+        mode = f"PreemptMode={preempt}"
+        conf.write_text(re.sub(r"(?m)^PreemptMode=.*", mode, conf.read_text()))
         subprocess.run(["slurmctld"], check=True)
 
     def stop_controller(self) -> None:
@@ -172,7 +189,7 @@ class Slurm:
         """Take a job's processors away for a second, for one that matters more."""
         urgent = ("-p", "urgent", "--exclusive", "-o", "/dev/null")
         run("sbatch", *urgent, "--wrap", "sleep 1")
-        wait_for("preemption", lambda: job in self.jobs("PENDING"))
+        wait_for("preemption", lambda: job in self.jobs("PENDING,PREEMPTED"))
 
     def cancel_all(self) -> None:
         """Leave an empty queue."""

@@ -92,20 +92,23 @@ def assert_same(training: Training, expected: Path, starts: int) -> None:
 def test_a_training_survives_what_happens_to_its_job(
     local: Project, training: Training
 ):
-    """Two preemptions, a restart of the controller, and a cancellation."""
+    """Preemptions of two kinds, a restart of the controller, and a cancellation."""
     workflow, slurm = training.submit(), training.slurm
     for _ in range(2):
         slurm.preempt(training.runs())
     job = training.runs()
     slurm.stop_controller()
     wait_for("a warning", lambda: "does not answer" in workflow.log.read_text())
+    slurm.start_controller(preempt="CANCEL")
+    slurm.preempt(job)
+    run("scancel", training.runs())
+    slurm.stop_controller()
     slurm.start_controller()
-    run("scancel", job)
     said = workflow.finish()
     # Slurm itself starts again what was preempted, Snakemake what was cancelled
-    assert said.count("has been submitted") == 2
-    assert said.count("SLURM status is: 'CANCELLED'") == 1
-    assert_same(training, local.path(LONG), starts=4)
+    assert said.count("SLURM status is: 'CANCELLED'") == 2
+    assert said.count("has been submitted") == 3
+    assert_same(training, local.path(LONG), starts=5)
 
 
 def test_a_training_outlives_its_time(local: Project, training: Training):
@@ -137,7 +140,11 @@ def test_two_nodes_train_as_one_machine_with_two_devices(training: Training):
     project.run(target, *THREADS, "--set-resources", "train:gpu=2")
     expected = project.path(name).rename(project.path("expected"))
     two = ("train:gpu=2", "train:nodes=2", "train:tasks=2", "train:tasks_per_gpu=0")
-    where = ("train:mpi=srun", "train:slurm_partition=pair")
+    where = (
+        "train:mpi=srun --nodes=2 --ntasks-per-node=1",
+        "train:slurm_partition=pair",
+        "train:slurm_extra=--gpus-per-node=1",
+    )
     workflow = Submitted(project, target, *THREADS, "--set-resources", *two, *where)
     nodes = set()
     while workflow.process.poll() is None:

@@ -23,6 +23,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
         ("distill_seq_kd_teacher-seed1", 36, 200),
         ("distill_seq_kd_teacher-seed1/1-of-2", 1800, 4000),
         ("distill_seq_kd_teacher-seed1/2-of-2", 3600, 5000),
+        ("distill_seq_kd_teacher-seed1/de-en/1-of-1", 1800, 100),  # multilingual
         ("teacher/seed1/train", 10, 7000),  # only its last start
         ("student/seed1/train", 3600, 6000),
         ("student/seed1/export", 36, "NA"),
@@ -58,16 +59,16 @@ def test_gpu_hours_are_those_of_all_starts_and_gpus(folders: tuple[Path, Path]) 
         # jobs, restarts, hours, GPU-hours, kWh, gigabytes
         "text": ["3", "–", "0.03", "–", "–", "0.9"],
         "training": ["2", "2", "3.00", "6.00", "1.000", "7.0"],
-        "translation": ["2", "–", "1.50", "1.50", "–", "5.0"],
-        "evaluation": ["3", "–", "0.21", "0.21", "–", "3.5"],
-        "all": ["10", "2", "4.74", "7.71", "1.000", "7.0"],
+        "translation": ["3", "–", "2.00", "2.00", "–", "5.0"],
+        "evaluation": ["3", "–", "0.21", "0.10", "–", "3.5"],
+        "all": ["11", "2", "5.24", "8.10", "1.000", "7.0"],
     }
 
 
 def test_no_gpu_costs_no_gpu_hours(folders: tuple[Path, Path]) -> None:
     trainings(folders[0], gpus=0, watt_hours=None)
     table = rows(cost_table(*folders))
-    assert table["all"] == ["10", "2", "4.74", "–", "–", "7.0"]
+    assert table["all"] == ["11", "2", "5.24", "–", "–", "7.0"]
 
 
 def test_results_without_benchmarks_cost_what_trainings_tell(tmp_path: Path) -> None:

@@ -287,7 +287,7 @@ def test_parts_of_a_study_that_the_documentation_names(finished: Project):
     everything = rules()
     assert everything["train"] == 13  # the teacher with two seeds
     until = rules("--until", "distill")
-    assert until["distill"] == everything["distill"] == 5
+    assert until["distill"] == everything["distill"] == 4
     assert until["train"] == 2
     assert not until["evaluate"]
     before = rules("--omit-from", "train")
@@ -324,7 +324,7 @@ def test_jobs_ask_for_more_memory_than_they_use(finished: Project):
         str(path.relative_to(finished.folder)): json.loads(path.read_text())["max_rss"]
         for path in finished.path("benchmarks").rglob("*.jsonl")
     }
-    assert len(asked) > 60
+    assert len(asked) >= 60
     for path, memory in asked.items():
         assert used[path] == "NA" or used[path] < memory, path
 
