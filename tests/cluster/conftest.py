@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 from daemons import Slurm, Unavailable, install
 from project import Project, write_project
-from submitted import LONG, THREADS, Training, copy
+from workflows import LONG, THREADS, Training, Workflow, copy
 
 
 @pytest.fixture(scope="session")
@@ -65,12 +65,22 @@ def shrink(values: dict, port: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def local(fetched: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def without_slurm(
+    fetched: Project, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workflow]:
     """The study, and the longer training, on this machine alone."""
     project = copy(fetched, tmp_path_factory.mktemp("local"))
-    project.run(*THREADS)
-    project.run(f"results/{LONG}/model.safetensors", *THREADS)
-    return project
+    targets = ("all", f"results/{LONG}/model.safetensors")
+    workflow = Workflow(project, *targets, "--cores", "2", *THREADS)
+    yield workflow
+    workflow.process.kill()
+
+
+@pytest.fixture(scope="session")
+def local(without_slurm: Workflow) -> Project:
+    """The same when it is done."""
+    without_slurm.finish()
+    return without_slurm.project
 
 
 @pytest.fixture

@@ -149,20 +149,20 @@ class Slurm:
         """What the nodes do."""
         return set(run("sinfo", "--noheader", "--format=%t").stdout.split())
 
-    def start_controller(self, preempt: str = "REQUEUE") -> None:
-        """Start slurmctld, which takes up what it knew.
-
-        Args:
-            preempt: what happens to a job that has to make way.
-        """
-        conf = HOME / "slurm.conf"
-        mode = f"PreemptMode={preempt}"
-        conf.write_text(re.sub(r"(?m)^PreemptMode=.*", mode, conf.read_text()))
+    def start_controller(self) -> None:
+        """Start slurmctld, which takes up what it knew."""
         subprocess.run(["slurmctld"], check=True)
 
     def stop_controller(self) -> None:
         """End slurmctld; jobs go on without."""
         self.end("slurmctld")
+
+    def restart_controller(self, preempt: str = "REQUEUE") -> None:
+        """Choose what happens to a job that has to make way."""
+        self.stop_controller()
+        conf, mode = HOME / "slurm.conf", f"PreemptMode={preempt}"
+        conf.write_text(re.sub(r"(?m)^PreemptMode=.*", mode, conf.read_text()))
+        self.start_controller()
 
     def end(self, daemon: str) -> None:
         """End a daemon and wait for it."""

@@ -7,23 +7,25 @@ from pathlib import Path
 import pandas as pd
 from daemons import Slurm, run, wait_for
 from project import Project
-from submitted import LONG, THREADS, Submitted, Training, copy
+from workflows import LONG, THREADS, Training, Workflow, copy, submit
 
 UNEQUAL = {"seconds", "tokens_per_second"}
 """Of two runs on one machine."""
 
 
 def test_a_study_equals_that_of_a_local_run(
-    fetched: Project, local: Project, slurm: Slurm, tmp_path: Path
+    fetched: Project, without_slurm: Workflow, slurm: Slurm, tmp_path: Path
 ):
     project = copy(fetched, tmp_path)
-    study = Submitted(project, *THREADS)
+    study = submit(project, *THREADS)
     names, gpus = set(), set()
     while study.process.poll() is None:
         names |= set(slurm.jobs("all").values())
         gpus |= set(map(visible_gpus, running("-m a2d train")))
         time.sleep(1)
     study.finish()
+    without_slurm.finish()
+    local = without_slurm.project
     equal, unlike = 0, []
     for path in sorted(local.path("").rglob("*")):
         name = str(path.relative_to(local.path("")))
@@ -50,12 +52,14 @@ def running(command: str) -> list[str]:
 
 
 def visible_gpus(process: str) -> str | None:
-    """What Slurm gave it."""
+    """What Slurm gave it; None for one that does not run there, or has ended."""
     try:
         variables = Path(f"/proc/{process}/environ").read_text().split("\0")
-    except FileNotFoundError:  # it has ended
+    except FileNotFoundError:
         return None
-    return dict(line.partition("=")[::2] for line in variables)["CUDA_VISIBLE_DEVICES"]
+    return dict(line.partition("=")[::2] for line in variables).get(
+        "CUDA_VISIBLE_DEVICES"
+    )
 
 
 def content(path: Path):
@@ -92,18 +96,21 @@ def assert_same(training: Training, expected: Path, starts: int) -> None:
 def test_a_training_survives_what_happens_to_its_job(
     local: Project, training: Training
 ):
-    """Preemptions of two kinds, a restart of the controller, and a cancellation."""
+    """A restart of the controller, preemptions of two kinds, and a cancellation."""
     workflow, slurm = training.submit(), training.slurm
+    training.runs()
+    slurm.stop_controller()
+    # what is trained now leaves too little for what follows
+    run("pkill", "-STOP", "-f", "^python -m a2d train")
+    wait_for("a warning", lambda: "does not answer" in workflow.log.read_text())
+    run("pkill", "-CONT", "-f", "^python -m a2d train")
+    slurm.start_controller()
     for _ in range(2):
         slurm.preempt(training.runs())
-    job = training.runs()
-    slurm.stop_controller()
-    wait_for("a warning", lambda: "does not answer" in workflow.log.read_text())
-    slurm.start_controller(preempt="CANCEL")
-    slurm.preempt(job)
+    slurm.restart_controller(preempt="CANCEL")
+    slurm.preempt(training.runs())
+    slurm.restart_controller()
     run("scancel", training.runs())
-    slurm.stop_controller()
-    slurm.start_controller()
     said = workflow.finish()
     # Slurm itself starts again what was preempted, Snakemake what was cancelled
     assert said.count("SLURM status is: 'CANCELLED'") == 2
@@ -145,7 +152,7 @@ def test_two_nodes_train_as_one_machine_with_two_devices(training: Training):
         "train:slurm_partition=pair",
         "train:slurm_extra=--gpus-per-node=1",
     )
-    workflow = Submitted(project, target, *THREADS, "--set-resources", *two, *where)
+    workflow = submit(project, target, *THREADS, "--set-resources", *two, *where)
     nodes = set()
     while workflow.process.poll() is None:
         nodes.add(run("squeue", "-h", "-t", "running", "-o", "%N").stdout.strip())

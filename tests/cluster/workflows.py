@@ -1,4 +1,4 @@
-"""Workflows that hand their jobs to Slurm."""
+"""Workflows in the background, most of which hand their jobs to Slurm."""
 
 from __future__ import annotations
 
@@ -28,17 +28,16 @@ def copy(project: Project, folder: Path) -> Project:
     return Project(folder)
 
 
-class Submitted:
-    """A Snakemake that hands its jobs to Slurm."""
+class Workflow:
+    """A running Snakemake."""
 
     def __init__(self, project: Project, *arguments: str) -> None:
+        self.project = project
         self.log = project.folder / "snakemake.log"
-        # first the arguments, of which some take all that follows up to an option
-        command = project.command(
-            *arguments, *PATIENCE, "--profile", str(ROOT / "profiles/slurm")
-        )
         self.process = subprocess.Popen(
-            command, stdout=self.log.open("a"), stderr=subprocess.STDOUT
+            project.command(*arguments),
+            stdout=self.log.open("a"),
+            stderr=subprocess.STDOUT,
         )
 
     def kill(self) -> None:
@@ -57,6 +56,12 @@ class Submitted:
         return said
 
 
+def submit(project: Project, *arguments: str) -> Workflow:
+    """Start one that hands its jobs to Slurm; targets before options."""
+    profile = ("--profile", str(ROOT / "profiles/slurm"))
+    return Workflow(project, *arguments, *PATIENCE, *profile)
+
+
 class Training:
     """The longer training, submitted in a folder that has all it needs."""
 
@@ -65,11 +70,11 @@ class Training:
         self.folder = project.path(LONG)
         self.state = self.folder / "state/last.pt"
 
-    def submit(self, *resources: str) -> Submitted:
+    def submit(self, *resources: str) -> Workflow:
         """Start the workflow; by default with the profile's own resources."""
         more = ("--set-resources", *resources) if resources else ()
         target = f"results/{LONG}/model.safetensors"
-        return Submitted(self.project, target, *THREADS, *more)
+        return submit(self.project, target, *THREADS, *more)
 
     def said(self) -> str:
         """The log of its rule, which has what its last start said."""
