@@ -91,7 +91,9 @@ def install() -> None:
         ["update"],
         ["install", "--yes", "--no-install-recommends", *PACKAGES],
     ):
-        done = run("apt-get", "-qq", *arguments)
+        done = run(
+            "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", *arguments
+        )
         if done.returncode:
             raise Unavailable(f"apt-get {arguments[0]} failed: {done.stderr.strip()}")
 
