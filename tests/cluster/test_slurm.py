@@ -1,6 +1,8 @@
 """The workflow on a real Slurm gives what it gives without, whatever happens there."""
 
 import json
+import re
+import signal
 import time
 from pathlib import Path
 
@@ -60,6 +62,16 @@ def visible_gpus(process: str) -> str | None:
     return dict(line.partition("=")[::2] for line in variables).get(
         "CUDA_VISIBLE_DEVICES"
     )
+
+
+def warned(process: str, number: int) -> bool:
+    """Whether a signal waits for a process that is stopped, or has ended it."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return True
+    pending = re.search(r"(?m)^ShdPnd:\s*(\w+)", status)
+    return pending is not None and bool(int(pending[1], 16) >> number - 1 & 1)
 
 
 def content(path: Path):
@@ -122,6 +134,10 @@ def test_a_training_outlives_its_time(local: Project, training: Training):
     workflow = training.submit()
     # two minutes before the end of one minute is at once; Slurm looks every 30 seconds
     run("scontrol", "update", f"job={training.runs()}", "timelimit=1")
+    (process,) = running("-m a2d train")
+    run("kill", "-STOP", process)  # or it might be over before
+    wait_for("a warning", lambda: warned(process, signal.SIGUSR1))
+    run("kill", "-CONT", process)
     said = workflow.finish()
     assert said.count("SLURM status is: 'FAILED'") == 1
     assert said.count("has been submitted") == 2
